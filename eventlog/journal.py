@@ -1,0 +1,348 @@
+"""How does one log file grow: by one writer at a time, whole appends only, durable before anybody is told?
+
+Every append takes the same steps under the lock: see that the file is still the one at its path, verify what others
+have added, put a torn tail right, decide what to write, write it at once, sync, and only then answer.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from eventlog import repair
+from eventlog.disk import Disk, make_directories, write_all
+from eventlog.errors import Corrupt, EventLogError, Locked, NotSynced, NotWritten, Vanished
+from eventlog.frame import APPEND_BYTES_MAX, LINE_BYTES_MAX, BadLine, Position, batch_of, origin, peek
+from eventlog.keys import KeyIndex
+from eventlog.lock import LockWait, holder, lock, unlock
+from eventlog.record import ANY, Append, Appended, Head
+from eventlog.scan import Walk, line_around, near_end
+from eventlog.stage import Clock, NewId, Staged, fits, stage
+
+_REOPENS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every journal of a log shares: the disk, the clock, ids, the lock's limit (s), and who was told what."""
+
+    disk: Disk
+    clock: Clock
+    new_id: NewId
+    lock_limit_s: float
+    acknowledged: Callable[[str], Head | None]
+
+
+@dataclass(slots=True)
+class _Open:
+    """An open log file, verified up to `at` once it is `ready`."""
+
+    fd: int
+    device: int
+    inode: int
+    at: Position
+    keys: KeyIndex = field(default_factory=lambda: KeyIndex(0))
+    ready: bool = False
+    unsynced: OSError | None = None
+
+
+class _Repair(NamedTuple):
+    """Where a log ended when a torn tail had been cut off, and the lines that then recorded that."""
+
+    prior: Position
+    lines: tuple[bytes, ...]
+
+
+class Journal:
+    """The appending side of one log file; any number of threads and processes may each have theirs."""
+
+    def __init__(self, path: Path, top: Path, stream: str, setup: Setup) -> None:
+        self._path = path
+        self._path_text = str(path)
+        self._top = top
+        self._stream = stream
+        self._setup = setup
+        self._disk = setup.disk
+        self._origin = origin(stream)
+        self._mutex = threading.Lock()
+        self._file: _Open | None = None
+        self._acknowledged = self._origin
+        self._suspect = False
+        _journals.add(self)
+
+    def commit(self, appends: Sequence[Append]) -> list[Appended | EventLogError]:
+        """Record each of `appends` that can be, in order, in one write with one sync.
+
+        Gives for each what it left in the log, or why nothing was recorded; ends early, but not before the first, when
+        they are more than one write takes. Raises an EventLogError when the log takes nothing at all.
+        """
+        with self._mutex:
+            try:
+                file, size = self._locked()
+            except OSError as error:
+                raise NotWritten(self._path, error) from error
+            try:
+                repaired = None
+                if not file.ready or size != file.at.offset or file.unsynced is not None:
+                    repaired = self._make_ready(file, size)
+                return self._commit(file, repaired, appends)
+            except BadLine as error:
+                raise self._corrupt(error.line, error.offset, error.why) from None
+            except OSError as error:
+                raise NotWritten(self._path, error) from error
+            finally:
+                unlock(file.fd)
+
+    def __del__(self) -> None:
+        self._forget()
+
+    def suspect(self) -> None:
+        """Have the whole file verified before the next append: somebody has met damage in it."""
+        with self._mutex:
+            self._suspect = True
+            self._forget()
+
+    def close(self) -> None:
+        """Close the file; the next append opens it again."""
+        with self._mutex:
+            self._forget()
+
+    def abandon(self) -> None:
+        """In a forked child: drop the descriptor that came along, and with it the child's part in a held lock."""
+        self._mutex = threading.Lock()
+        self._forget()
+
+    def _locked(self) -> tuple[_Open, int]:
+        """Give the file that is at the path now, locked, and its size in bytes."""
+        for _ in range(_REOPENS_MAX):
+            file = self._file or self._open()
+            try:
+                lock(file.fd, self._setup.lock_limit_s)
+            except LockWait:
+                self._file = None
+                raise Locked(self._path, self._setup.lock_limit_s, holder(self._path)) from None
+            except BaseException:
+                self._file = None
+                raise
+            try:
+                status = os.stat(self._path_text)
+            except FileNotFoundError:
+                pass
+            else:
+                if status.st_ino == file.inode and status.st_dev == file.device:
+                    return file, status.st_size
+            unlock(file.fd)
+            self._forget()
+        raise Locked(self._path, self._setup.lock_limit_s, "somebody who keeps replacing it")
+
+    def _open(self) -> _Open:
+        if self._acknowledged.seq and not self._path.exists():
+            raise Vanished(self._path, str(self._acknowledged.head))
+        make_directories(self._disk, self._path.parent)
+        fd = self._disk.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        status = os.fstat(fd)
+        self._file = _Open(fd, status.st_dev, status.st_ino, self._origin)
+        return self._file
+
+    def _make_ready(self, file: _Open, size: int) -> _Repair | None:
+        """Verify what is new to this process, put a torn tail right, and record that."""
+        if file.unsynced is not None:
+            self._move_to_new_file(file, file.unsynced)
+        fresh, size = not file.ready, os.fstat(file.fd).st_size
+        if fresh:
+            self._make_durable_name()
+            self._check_near_end(file, size)
+        else:
+            self._catch_up(file, size)
+        if fresh or size != file.at.offset:
+            return self._record_repairs(file)
+        return None
+
+    def _make_durable_name(self) -> None:
+        """Sync every directory from the log's up to the one that holds the top: who made them may have died first."""
+        directory = self._path.parent
+        self._disk.sync_directory(directory)
+        while directory != self._top.parent and directory != directory.parent:
+            directory = directory.parent
+            self._disk.sync_directory(directory)
+
+    def _check_near_end(self, file: _Open, size: int) -> None:
+        """Verify as much of a file that is new to this process as one interrupted write can have spoilt."""
+        start = (
+            self._origin if self._suspect else near_end(file.fd, APPEND_BYTES_MAX + LINE_BYTES_MAX, self._origin, size)
+        )
+        file.at, file.keys = start, KeyIndex(start.offset)
+        try:
+            self._catch_up(file, size)
+        except Corrupt:
+            if start.offset == 0:
+                raise
+            file.at, file.keys = self._origin, KeyIndex(0)  # To name the first bad line, not just one of them.
+            self._catch_up(file, size)
+        self._require_acknowledged(file)
+        file.ready = True
+        self._suspect = False
+
+    def _catch_up(self, file: _Open, size: int) -> None:
+        """Verify and take in what lies between `file.at` and `size`; cut off what an interrupted append left there."""
+        walk = Walk(file.fd, self._stream, file.at)
+        with suppress(BadLine):
+            for appends in walk.appends(size):
+                for offset, event in appends:
+                    file.keys.add(event.key, offset)
+        file.at = walk.at
+        if walk.at.offset == size:
+            return
+        tail = repair.examine(file.fd, self._stream, walk.at, self._told())
+        if tail.state != "torn":
+            raise self._corrupt(tail.line, tail.offset, tail.why or "it is shorter than this process has seen it")
+        repair.cut(self._disk, file.fd, self._path, tail)
+
+    def _require_acknowledged(self, file: _Open) -> None:
+        """Refuse a file that lacks an event which somebody was told is recorded."""
+        told, mine = self._told(), self._acknowledged
+        if told is not None and file.at.seq < told.seq:
+            why = f"the log ends here, but events up to {told} were acknowledged"
+            raise self._corrupt(file.at.seq + 1, file.at.offset, why)
+        if mine.seq and line_around(file.fd, mine.offset - 1)[1][-45:-2] != mine.h:
+            raise self._corrupt(mine.seq, mine.offset, "another line was acknowledged here: the file was replaced")
+
+    def _told(self) -> Head | None:
+        """Give the highest head that this process, or whom it asks, knows to be recorded."""
+        told, mine = self._setup.acknowledged(self._stream), self._acknowledged
+        if told is None or told.seq < mine.seq:
+            return mine.head if mine.seq else None
+        return told
+
+    def _record_repairs(self, file: _Open) -> _Repair | None:
+        """Record what was cut off where the log ends now, if that is not recorded yet."""
+        owed = repair.owed(self._path, file.at.offset)
+        if not owed:
+            return None
+        prior = file.at
+        recorded = self._stage(file, prior, Append(tuple(owed)), ())
+        assert isinstance(recorded, Staged)  # noqa: S101  it has no key, so it cannot be known already
+        self._write(file, [recorded])
+        return _Repair(prior, recorded.appended.lines)
+
+    def _commit(
+        self, file: _Open, repaired: _Repair | None, appends: Sequence[Append]
+    ) -> list[Appended | EventLogError]:
+        results: list[Appended | EventLogError] = []
+        pending: list[Staged] = []
+        places: list[int] = []
+        at = file.at
+        for place, append in enumerate(appends):
+            if repaired and not place and fits(append.expected, repaired.prior):
+                append = msgspec.structs.replace(append, expected=ANY)  # Nothing but the repair came in between.
+            try:
+                outcome = self._stage(file, at, append, pending)
+            except EventLogError as refusal:
+                results.append(refusal)
+                continue
+            if isinstance(outcome, Staged):
+                if pending and outcome.after.offset - file.at.offset > APPEND_BYTES_MAX:
+                    break
+                pending.append(outcome)
+                places.append(place)
+                at = outcome.after
+                outcome = outcome.appended
+            if repaired and not place:
+                outcome = msgspec.structs.replace(outcome, repairs=repaired.lines)
+            results.append(outcome)
+        try:
+            if pending:
+                self._write(file, pending)
+            elif any(isinstance(result, Appended) for result in results):
+                self._disk.sync(file.fd)  # Who wrote what is repeated here may have died before its sync.
+        except NotWritten as error:
+            for place in places:
+                results[place] = error
+        self._acknowledged = file.at
+        return results
+
+    def _stage(self, file: _Open, at: Position, append: Append, pending: Sequence[Staged]) -> Staged | Appended:
+        def recall(key: str) -> tuple[bytes, ...]:
+            for staged in pending:
+                if staged.key == key:
+                    return staged.appended.lines
+            offset = file.keys.find(file.fd, self._stream, self._origin, key)
+            return () if offset is None else self._lines_at(file, offset)
+
+        return stage(self._stream, at, append, recall, self._setup.clock, self._setup.new_id)
+
+    def _lines_at(self, file: _Open, offset: int) -> tuple[bytes, ...]:
+        """Give the lines of the append that begins at byte `offset`."""
+        lines = os.pread(file.fd, min(APPEND_BYTES_MAX, file.at.offset - offset), offset).splitlines(keepends=True)
+        first = peek(lines[0][:-1])
+        return tuple(lines[: batch_of(first)[1]]) if first else ()
+
+    def _write(self, file: _Open, staged: Sequence[Staged]) -> None:
+        """Write the lines at once and sync; where that fails, the log is as it was."""
+        try:
+            write_all(self._disk, file.fd, b"".join([line for each in staged for line in each.appended.lines]))
+        except OSError as error:
+            raise NotWritten(self._path, error, self._cut_back(file)) from error
+        try:
+            self._disk.sync(file.fd)
+        except OSError as error:
+            self._move_to_new_file(file, error)
+            note = "nothing was recorded, and what was before goes on in a new file"
+            raise NotSynced(self._path, error, note) from error
+        for each in staged:
+            file.keys.add(each.key, file.at.offset)
+            file.at = each.after
+
+    def _cut_back(self, file: _Open) -> str:
+        try:
+            self._disk.truncate(file.fd, file.at.offset)
+        except OSError:
+            return "a part of the append may be left behind the last whole one, and the next append cuts it off"
+        return "nothing was recorded and the log is as it was"
+
+    def _move_to_new_file(self, file: _Open, cause: OSError) -> None:
+        """After a failed sync: nothing says what of the old file is on the medium, so never ask that descriptor again.
+
+        What was acknowledged is copied to a new file, which takes the old one's place; until that succeeds the stream
+        is refused.
+        """
+        file.unsynced = cause
+        try:
+            copy = repair.copy_whole(self._disk, file.fd, self._path, self._stream, file.at)
+        except (OSError, BadLine) as error:
+            with suppress(OSError):  # So that nobody reads what nobody vouches for.
+                self._disk.truncate(file.fd, file.at.offset)
+            note = f"nothing was recorded, and nothing is before the log can be copied to a new file ({error})"
+            raise NotSynced(self._path, cause, note) from error
+        unlock(file.fd)
+        self._disk.close(file.fd)
+        status = os.fstat(copy)
+        file.fd, file.device, file.inode, file.unsynced = copy, status.st_dev, status.st_ino, None
+
+    def _forget(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                os.close(self._file.fd)
+            self._file = None
+
+    def _corrupt(self, line: int, offset: int, why: str) -> Corrupt:
+        return Corrupt(self._path, line, offset, why)
+
+
+_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for journal in list(_journals):
+        journal.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

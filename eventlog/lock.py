@@ -1,0 +1,87 @@
+"""Who may append to a log at this moment, and who is in the way?
+
+The lock is flock(2) on the log's own descriptor: the kernel frees it when its holder dies, and there is no lock file
+that could be left behind. Waiting is the kernel's queue, so nobody starves, and it has a limit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+_HOLDER = re.compile(r"^\d+: FLOCK +ADVISORY +WRITE (\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ", re.MULTILINE)
+
+
+class LockWait(Exception):
+    """The limit has passed without the lock; never leaves the package."""
+
+
+def lock(fd: int, limit_s: float) -> None:
+    """Take the exclusive lock on `fd`, waiting at most `limit_s` seconds; raises LockWait after that.
+
+    Whatever it raises, `fd` is lost to the caller: it is closed, at once or when the kernel's wait ends.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _wait(fd, limit_s)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def unlock(fd: int) -> None:
+    """Give the lock back, for every copy of the descriptor that a fork may have made."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def holder(path: Path) -> str:
+    """Say which process holds the lock on the file at `path`, as far as this system tells."""
+    with suppress(OSError):
+        status = path.stat()
+        for pid, major, minor, inode in _HOLDER.findall(Path("/proc/locks").read_text()):
+            if int(inode) == status.st_ino and os.makedev(int(major, 16), int(minor, 16)) == status.st_dev:
+                return f"process {pid}"
+    return "another process"
+
+
+def _wait(fd: int, limit_s: float) -> None:
+    """Wait in a thread: flock(2) has no time limit, and polling lets late-comers pass those who wait."""
+    done = threading.Event()
+    turn = threading.Lock()
+    failed: list[OSError] = []
+    wanted = True
+
+    def wait() -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError as error:
+            failed.append(error)
+        with turn:
+            done.set()
+            if not wanted:
+                _give_back(fd)
+
+    threading.Thread(target=wait, name="eventlog-lock", daemon=True).start()
+    granted = False
+    try:
+        granted = done.wait(limit_s) and not failed
+    finally:
+        with turn:
+            wanted = granted
+            if not granted and done.is_set():
+                _give_back(fd)
+    if failed:
+        raise failed[0]
+    if not granted:
+        raise LockWait
+
+
+def _give_back(fd: int) -> None:
+    with suppress(OSError):
+        unlock(fd)
+    os.close(fd)

@@ -1,0 +1,183 @@
+"""What would an append add to a stream, line by line? One answer for every kind of log."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from eventlog.errors import Conflict, Invalid, KeyReused, TooLarge
+from eventlog.frame import APPEND_BYTES_MAX, ENVELOPE_VERSION, LINE_BYTES_MAX, Position, seal
+from eventlog.record import ANY, Anywhere, Append, Appended, Event, Expected, Head, NewEvent, check_key
+
+Clock = Callable[[], datetime]
+NewId = Callable[[], str]
+Recall = Callable[[str], tuple[bytes, ...]]
+"""Gives the lines of the append that was recorded under a key; empty when there was none."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_event = msgspec.json.Decoder(Event).decode
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The envelope as it is written, but for `h`; its keys stand in the order of Event's."""
+
+    v: int
+    seq: int
+    id: str
+    type: str
+    stream: str
+    time: str
+    actor: str
+    door: str
+    key: str | None = None
+    cause: int | str | None = None
+    corr: str | None = None
+    dv: int = 0
+    batch: str | None = None
+    data: object = None
+
+
+class Staged(msgspec.Struct, frozen=True):
+    """The key of one append, what it will be answered, and the position of the stream once its lines are written."""
+
+    key: str | None
+    appended: Appended
+    after: Position
+
+
+def now() -> datetime:
+    """Give the time, in UTC."""
+    return datetime.now(UTC)
+
+
+def uuid7() -> str:
+    """Give a new UUIDv7: the time (ms), then a counter from a random start (RFC 9562 §6.2, method 2)."""
+    number = next(_counter)
+    noise = (number >> 62 & 0xFFF) << 64 | number & _LOW_62
+    digits = f"{time.time_ns() // 1_000_000 << 80 | 7 << 76 | 2 << 62 | noise:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def stage(stream: str, at: Position, append: Append, recall: Recall, clock: Clock, new_id: NewId) -> Staged | Appended:
+    """Give the lines that `append` adds behind `at`, or what it added when its key is known.
+
+    Raises Conflict when `at` is not what it expects, KeyReused when its key stands for other content, and Invalid when
+    it can never be recorded.
+    """
+    if not append.events:
+        raise Invalid("an append without events says nothing: leave it out")
+    if append.key is not None and (earlier := recall(check_key(append.key))):
+        return _repeated(append, earlier)
+    if append.expected is not ANY and not fits(append.expected, at):
+        raise Conflict(
+            f"{stream} is at {at.head}, not at {append.expected}: read what is new, decide again, then append"
+        )
+    offset, seq, h = at
+    count = len(append.events)
+    recorded = clock().astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    key = append.key
+    lines: list[bytes] = []
+    for new in append.events:
+        seq += 1
+        batch = None if count == 1 else f"{len(lines) + 1}/{count}"
+        body = _body(
+            new,
+            _Line(
+                ENVELOPE_VERSION,
+                seq,
+                new_id(),
+                new.type,
+                stream,
+                recorded,
+                new.actor,
+                new.door,
+                key,
+                new.cause,
+                new.corr,
+                new.dv,
+                batch,
+                new.data,
+            ),
+        )
+        line, h = seal(body, h)
+        if len(line) > LINE_BYTES_MAX:
+            raise TooLarge(
+                f"{new.type} takes {len(line)} bytes and a line can have {LINE_BYTES_MAX}: "
+                "put what is large into the blob store and name it by its digest"
+            )
+        offset += len(line)
+        lines.append(line)
+        key = None
+    if offset - at.offset > APPEND_BYTES_MAX:
+        raise TooLarge(
+            f"one append of {offset - at.offset} bytes is more than {APPEND_BYTES_MAX}: "
+            "put what is large into the blob store, or append in parts"
+        )
+    after = Position(offset, seq, h)
+    return Staged(append.key, Appended(at.seq + 1, tuple(lines)), after)
+
+
+def fits(expected: Expected, at: Position) -> bool:
+    """Tell whether a stream that ends at `at` is where the caller expected it."""
+    if isinstance(expected, Anywhere):
+        return True
+    return at.head == expected if isinstance(expected, Head) else at.seq == expected
+
+
+def _repeated(append: Append, earlier: tuple[bytes, ...]) -> Appended:
+    """Give what was recorded; who repeats a request may do so for another reason, but not with another content."""
+    recorded = [_decode_event(line) for line in earlier]
+    was = [(event.type, event.dv, event.data) for event in recorded]
+    asked = [(new.type, new.dv, msgspec.json.decode(_body(new, new.data))) for new in append.events]
+    if was != asked:
+        raise KeyReused(
+            f"key {append.key!r} was used for other content at seq {recorded[0].seq}: "
+            "read what is recorded there, or use a new key"
+        )
+    return Appended(recorded[0].seq, earlier, repeated=True)
+
+
+def _body(event: NewEvent, value: object) -> bytes:
+    """Give `value`, which holds the data of `event`, as JSON; raises Invalid when it is not a faithful image."""
+    if not (event.type and event.actor and event.door and event.dv >= 1):
+        raise Invalid(f"{event!r} lacks its type, actor, door or a data version of 1 or more: give all four")
+    if type(event.data) is not dict and not isinstance(event.data, Mapping):
+        raise Invalid(f"the data of {event.type} is not a JSON object: put the value under a name")
+    try:
+        body = _encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise Invalid(
+            f"the data of {event.type} is not JSON ({error}): use str, int, float, bool, None, list and dict"
+        ) from error
+    if b"null" in body and _not_finite(event.data):
+        raise Invalid(f"the data of {event.type} holds NaN or an infinity, which JSON lacks: use None or a text")
+    return body
+
+
+def _not_finite(value: object) -> bool:
+    """Tell whether a float in `value` would silently have become null."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(map(_not_finite, value.values()))
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes) and any(map(_not_finite, value))
+
+
+_LOW_62 = (1 << 62) - 1
+_counter = itertools.count()
+
+
+def _restart_counter() -> None:
+    """Draw a new start: what forked from this process must not give the same ids."""
+    global _counter
+    _counter = itertools.count(int.from_bytes(os.urandom(9)))
+
+
+_restart_counter()
+os.register_at_fork(after_in_child=_restart_counter)
