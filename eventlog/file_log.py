@@ -152,8 +152,8 @@ class FileLog:
         upcast = self._upcast
         for _ in range(_RACES_MAX):
             try:
-                for appends in walk.appends(end):
-                    for _, event in appends:
+                for events in walk.appends(end):
+                    for event in events:
                         if event.seq >= first:
                             yield upcast(event)
             except BadLine:

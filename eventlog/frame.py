@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import binascii
-import hashlib
+from binascii import b2a_base64 as _base64
+from hashlib import sha256 as _sha256
 from typing import NamedTuple
 
 import msgspec
@@ -69,8 +69,8 @@ def unseal(line: bytes, previous: bytes, seq: int, stream: str) -> tuple[Event, 
         event.seq == seq
         and event.stream == stream
         and event.v == ENVELOPE_VERSION
-        and _digest(previous + line[:-_SEAL_BYTES]) == h
         and line[-_SEAL_BYTES:-45] == _SEAL
+        and _base64(_sha256(previous + line[:-_SEAL_BYTES]).digest(), newline=False)[:43].translate(_URL_SAFE) == h
         and len(line) < LINE_BYTES_MAX
     ):
         return event, h
@@ -96,7 +96,7 @@ def batch_of(event: Event) -> tuple[int, int]:
 
 
 def _digest(material: bytes) -> bytes:
-    return binascii.b2a_base64(hashlib.sha256(material).digest(), newline=False)[:43].translate(_URL_SAFE)
+    return _base64(_sha256(material).digest(), newline=False)[:43].translate(_URL_SAFE)
 
 
 def _complaint(event: Event, line: bytes, previous: bytes, seq: int, stream: str) -> str:

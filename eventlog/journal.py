@@ -195,9 +195,8 @@ class Journal:
         """Verify and take in what lies between `file.at` and `size`; cut off what an interrupted append left there."""
         walk = Walk(file.fd, self._stream, file.at)
         with suppress(BadLine):
-            for appends in walk.appends(size):
-                for offset, event in appends:
-                    file.keys.add(event.key, offset)
+            for _ in walk.appends(size):
+                file.keys.add_all(walk.keyed)
         file.at = walk.at
         if walk.at.offset == size:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from eventlog.frame import Position, peek
 from eventlog.scan import BLOCK_BYTES, Walk, line_around
@@ -26,15 +26,19 @@ class KeyIndex:
         if key is not None:
             self._offsets[key] = offset
 
+    def add_all(self, keyed: Iterable[tuple[str, int]]) -> None:
+        """Note keys, each with the offset of its line."""
+        self._offsets.update(keyed)
+
     def find(self, fd: int, stream: str, start: Position, key: str) -> int | None:
         """Give the offset of the line with `key`, or None; raises BadLine where the past cannot be read."""
         if key not in self._offsets and self._unread:
             if not self._searched:
                 self._searched = True
                 return next(_search(fd, key, self._unread), None)
-            for appends in Walk(fd, stream, start).appends(self._unread):
-                for offset, event in appends:
-                    self.add(event.key, offset)
+            walk = Walk(fd, stream, start)
+            for _ in walk.appends(self._unread):
+                self.add_all(walk.keyed)
             self._unread = 0
         return self._offsets.get(key)
 

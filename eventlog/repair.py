@@ -19,7 +19,7 @@ from typing import Literal
 from eventlog.disk import Disk, replace_file, write_all
 from eventlog.frame import APPEND_BYTES_MAX, LINE_BYTES_MAX, BadLine, Position, origin, peek, unseal
 from eventlog.record import Head, NewEvent
-from eventlog.scan import BLOCK_BYTES, Walk
+from eventlog.scan import BLOCK_BYTES, Walk, line_start
 
 _SECTOR_BYTES = 512
 _ZEROS = re.compile(rb"\0+")
@@ -45,13 +45,13 @@ def examine(fd: int, stream: str, at: Position, acknowledged: Head | None = None
     size = os.fstat(fd).st_size
     walk = Walk(fd, stream, at)
     try:
-        for appends in walk.appends(size):
-            if acknowledged is None or not appends[0][1].seq <= acknowledged.seq <= appends[-1][1].seq:
+        for events in walk.appends(size):
+            if acknowledged is None or not events[0].seq <= acknowledged.seq <= events[-1].seq:
                 continue
-            start, event = appends[acknowledged.seq - appends[0][1].seq]
-            if event.h != acknowledged.h:
+            if events[acknowledged.seq - events[0].seq].h != acknowledged.h:
+                offset = line_start(fd, acknowledged.seq, at, size)
                 why = f"it is whole, but another line was acknowledged here, with the head {acknowledged}"
-                return Tail("corrupt", at, size - at.offset, event.seq, start, why)
+                return Tail("corrupt", at, size - at.offset, acknowledged.seq, offset, why)
     except BadLine as error:
         line, offset, why = error.line, error.offset, error.why
     else:

@@ -20,42 +20,54 @@ _NUMBER = re.compile(rb'\{"v":\d{1,4},"seq":(\d{1,18}),')
 
 
 class Walk:
-    """A reader on its way through one log: `at` is the end of the last whole append that it has passed."""
+    """A reader on its way through one log.
+
+    `at` is the end of the last whole append that it has passed; `keyed` has (key, offset of the line) of every event
+    with a key in the list that was yielded last.
+    """
 
     def __init__(self, fd: int, stream: str, at: Position) -> None:
         self.at = at
+        self.keyed: list[tuple[str, int]] = []
         self.fd = fd
         self._stream = stream
 
-    def appends(self, end: int) -> Iterator[list[tuple[int, Event]]]:
-        """Yield the whole appends before byte `end` in lists of (offset of its line, event), verifying the chain.
+    def appends(self, end: int) -> Iterator[list[Event]]:
+        """Yield the events of the whole appends before byte `end`, in lists, verifying the chain.
 
         Ends before an unfinished append, however it is unfinished; `at` tells where. Raises BadLine, with its number
         and offset, at a finished line that is not the next one, after all that stands before it.
         """
         offset, seq, previous = self.at
-        stream = self._stream
-        unfinished: list[tuple[int, Event]] = []
+        events: list[Event] = []
+        keyed: list[tuple[str, int]] = []
+        due = ""  # The place that the next event must have in its append; empty where a new append may begin.
+        begins, whole = offset, 0
         for lines in _blocks_of_lines(self.fd, offset, end):
-            whole: list[tuple[int, Event]] = []
             bad = None
             try:
                 for line in lines:
-                    event, h = unseal(line, previous, seq + 1, stream)
-                    if event.batch is None and not unfinished:
-                        whole.append((offset, event))
-                    elif _extend(unfinished, offset, event):
-                        whole += unfinished
-                        unfinished = []
+                    event, h = unseal(line, previous, seq + 1, self._stream)
+                    if due or event.batch is not None:
+                        if not due:
+                            begins, whole = offset, len(events)
+                        due = _next_place(event, due)
+                    if event.key is not None:
+                        keyed.append((event.key, offset))
+                    events.append(event)
                     previous = h
                     seq += 1
                     offset += len(line) + 1
             except BadLine as error:
                 bad = BadLine(error.why, seq + 1, offset)
+            if not due:
+                begins, whole = offset, len(events)
             if whole:
-                last = whole[-1][1]
-                self.at = Position(unfinished[0][0] if unfinished else offset, last.seq, last.h.encode())
-                yield whole
+                last = events[whole - 1]
+                self.at = Position(begins, last.seq, last.h.encode())
+                self.keyed = [(key, at) for key, at in keyed if at < begins]
+                yield events[:whole]
+                events, keyed, whole = events[whole:], keyed[len(self.keyed) :], 0
             if bad:
                 raise bad
 
@@ -137,14 +149,26 @@ def line_around(fd: int, offset: int) -> tuple[int, bytes]:
     return start + begin, text[begin : end if end >= 0 else len(text)]
 
 
-def _extend(append: list[tuple[int, Event]], offset: int, event: Event) -> bool:
-    """Take `event` into the unfinished append; True when that finishes it."""
+def line_start(fd: int, seq: int, start: Position, end: int) -> int:
+    """Give the offset of line `seq`, which is known to be there."""
+    at = find(fd, seq, start, end)
+    offset = at.offset
+    for lines in _blocks_of_lines(fd, offset, end):
+        for number, line in enumerate(lines, at.seq + 1):
+            if number == seq:
+                return offset
+            offset += len(line) + 1
+        at = at._replace(seq=at.seq + len(lines))
+    return offset
+
+
+def _next_place(event: Event, due: str) -> str:
+    """Give the place in its append that must follow `event`, empty when it is the last; raises BadLine."""
     k, n = batch_of(event)
-    if k != len(append) + 1 or (append and n != batch_of(append[0][1])[1]):
+    if event.batch != due if due else k != 1:
         place = f"event {event.batch} of an append" if event.batch else "an event of its own"
-        raise BadLine(f"{place} stands where event {len(append) + 1} of an append is due")
-    append.append((offset, event))
-    return k == n
+        raise BadLine(f"{place} stands where {f'event {due}' if due else 'a first event'} of an append is due")
+    return "" if k == n else f"{k + 1}/{n}"
 
 
 def _blocks_of_lines(fd: int, offset: int, end: int) -> Iterator[list[bytes]]:

@@ -1,0 +1,114 @@
+"""Is what the documentation says still true?"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import eventlog
+from eventlog.__main__ import EXIT_CODES, EXIT_UNREADABLE
+from tests.examples import ROOT
+
+README = (ROOT / "README.md").read_text()
+EVENTLOG_README = (ROOT / "eventlog" / "README.md").read_text()
+
+
+def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_first_command_of_the_readme_shows_the_log_and_leaves_nothing(tmp_path: Path) -> None:
+    commands = re.findall(r"^\$ (.*)$", README, re.MULTILINE)
+    assert commands == ["python3 tools/merlin.py demo", "python3 tools/check.py"]
+    command = [sys.executable, str(ROOT / "tools" / "merlin.py"), "demo"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    assert done.returncode == 0, done.stderr
+    for scene in ("on the disk before it is acknowledged", "as before", "torn,", "log.repaired", "whole,", "refused:"):
+        assert scene in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ci_runs_exactly_the_second_command_of_the_readme() -> None:
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    work = [line for line in lines if line and not line.startswith(("#", "set ", "cd "))]
+    assert work == ["exec python3 tools/check.py"]
+
+
+def test_the_exit_codes_in_the_readme_are_those_of_the_code() -> None:
+    documented = dict(re.findall(r"^\| (\d+) \| (\w+)", README, re.MULTILINE))
+    assert {documented[str(code)]: code for code in (3, 4)} == {"torn": 3, "corrupt": 4}
+    assert EXIT_CODES == {"whole": 0, "torn": 3, "corrupt": 4}
+    assert str(EXIT_UNREADABLE) in documented
+
+
+def test_the_example_of_the_eventlog_readme_runs(tmp_path: Path) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", EVENTLOG_README, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "read what is new, decide again" in done.stdout
+    assert "invoice.paid {'amount': 1200}" in done.stdout
+
+
+def test_every_test_that_a_readme_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", README + EVENTLOG_README))
+    written = set(
+        re.findall(r"^def (test_\w+)", "".join(p.read_text() for p in ROOT.glob("tests/**/*.py")), re.MULTILINE)
+    )
+    assert named
+    assert named <= written
+
+
+def test_every_module_is_in_the_table_with_the_question_that_its_docstring_asks() -> None:
+    table = EVENTLOG_README.partition("## Modules")[2]
+    for path in (ROOT / "eventlog").glob("*.py"):
+        if path.stem.startswith("__"):
+            continue
+        assert f"`{path.stem}`" in table
+        assert "?" in str(ast.get_docstring(ast.parse(path.read_text()))).partition("\n\n")[0]
+
+
+@pytest.mark.parametrize("package", ["eventlog", "projections", "merlin_es"])
+def test_no_file_names_a_machine_or_a_registry(package: str) -> None:
+    for path in [*(ROOT / package).rglob("*.py"), *ROOT.glob("*.md"), *ROOT.glob("*.toml"), ROOT / "requirements.lock"]:
+        assert not re.search(r"/(home|root|work)/|https?://(pypi|files)\.", path.read_text()), path
+
+
+def test_the_package_offers_what_it_lists() -> None:
+    assert sorted(eventlog.__all__) == eventlog.__all__ or len(set(eventlog.__all__)) == len(eventlog.__all__)
+    assert all(hasattr(eventlog, name) for name in eventlog.__all__)
+
+
+def test_looking_into_a_log_needs_no_pydantic_no_rich_and_no_watcher() -> None:
+    program = "import sys, eventlog.__main__; print(*sorted(sys.modules))"
+    done = run([sys.executable, "-c", program], ROOT)
+    loaded = set(done.stdout.split())
+    assert "msgspec" in loaded, done.stderr
+    assert not loaded & {"pydantic", "rich", "watchfiles", "inotify_simple", "typer", "asyncio", "merlin_es"}
+
+
+def test_the_entry_knows_which_modules_merlin_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=;\s]", text)[0].replace("-", "_") for text in project["dependencies"]}
+    entry = (ROOT / "tools" / "merlin.py").read_text()
+    assert names == set(ast.literal_eval(re.findall(r"^NEEDED = (\(.*\))", entry, re.MULTILINE)[0]))
+
+
+def test_every_dependency_says_in_one_line_why_it_is_there() -> None:
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    assert all("  # " in line for line in lines if re.match(r'  "[a-z-]+>=', line))
