@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from binascii import b2a_base64 as _base64
 from hashlib import sha256 as _sha256
-from typing import NamedTuple
 
 import msgspec
 
@@ -33,7 +32,7 @@ class BadLine(Exception):
         self.offset = offset
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Where a reader stands: `offset` bytes and `seq` lines lie behind it, and the last of them has chain value `h`."""
 
     offset: int

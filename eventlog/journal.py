@@ -23,7 +23,7 @@ from eventlog.errors import Corrupt, EventLogError, Locked, NotSynced, NotWritte
 from eventlog.frame import APPEND_BYTES_MAX, LINE_BYTES_MAX, BadLine, Position, batch_of, origin, peek
 from eventlog.keys import KeyIndex
 from eventlog.lock import LockWait, holder, lock, unlock
-from eventlog.record import ANY, Append, Appended, Head
+from eventlog.record import ANY, Append, Appended, Head, check_key
 from eventlog.scan import Walk, line_around, near_end
 from eventlog.stage import Clock, NewId, Staged, fits, stage
 
@@ -269,14 +269,16 @@ class Journal:
         return results
 
     def _stage(self, file: _Open, at: Position, append: Append, pending: Sequence[Staged]) -> Staged | Appended:
-        def recall(key: str) -> tuple[bytes, ...]:
-            for staged in pending:
-                if staged.key == key:
-                    return staged.appended.lines
-            offset = file.keys.find(file.fd, self._stream, self._origin, key)
-            return () if offset is None else self._lines_at(file, offset)
+        earlier = () if append.key is None else self._recall(file, check_key(append.key), pending)
+        return stage(self._stream, at, append, earlier, self._setup.clock, self._setup.new_id)
 
-        return stage(self._stream, at, append, recall, self._setup.clock, self._setup.new_id)
+    def _recall(self, file: _Open, key: str, pending: Sequence[Staged]) -> tuple[bytes, ...]:
+        """Give the lines of the append that was recorded, or is about to be, under `key`; empty when there is none."""
+        for staged in pending:
+            if staged.key == key:
+                return staged.appended.lines
+        offset = file.keys.find(file.fd, self._stream, self._origin, key)
+        return () if offset is None else self._lines_at(file, offset)
 
     def _lines_at(self, file: _Open, offset: int) -> tuple[bytes, ...]:
         """Give the lines of the append that begins at byte `offset`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from eventlog.errors import EventLogError
 from eventlog.frame import Position, origin, unseal
 from eventlog.log import POLL_S, CaughtUp, Upcast, only_result
-from eventlog.record import ANY, Append, Appended, Event, Expected, Head, NewEvent, check_stream
+from eventlog.record import ANY, Append, Appended, Event, Expected, Head, NewEvent, check_key, check_stream
 from eventlog.stage import Clock, NewId, Staged, now, stage, uuid7
 
 
@@ -51,9 +51,8 @@ class MemoryLog:
             results: list[Appended | EventLogError] = []
             for append in appends:
                 try:
-                    outcome = stage(
-                        stream, kept.at, append, lambda key: kept.keys.get(key, ()), self._clock, self._new_id
-                    )
+                    earlier = () if append.key is None else kept.keys.get(check_key(append.key), ())
+                    outcome = stage(stream, kept.at, append, earlier, self._clock, self._new_id)
                 except EventLogError as refusal:
                     results.append(refusal)
                     continue
@@ -72,9 +71,8 @@ class MemoryLog:
     def read(self, stream: str, first: int = 1) -> Iterator[Event]:
         """Yield the events from seq `first` on; see EventLog.read."""
         lines = self._lines(stream)
-        _, seq, previous = origin(stream)
-        for line in lines:
-            seq += 1
+        previous = origin(stream).h
+        for seq, line in enumerate(lines, 1):
             event, previous = unseal(line[:-1], previous, seq, stream)
             if seq >= first:
                 yield self._upcast(event)

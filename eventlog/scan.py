@@ -38,7 +38,7 @@ class Walk:
         Ends before an unfinished append, however it is unfinished; `at` tells where. Raises BadLine, with its number
         and offset, at a finished line that is not the next one, after all that stands before it.
         """
-        offset, seq, previous = self.at
+        offset, seq, previous = self.at.offset, self.at.seq, self.at.h
         events: list[Event] = []
         keyed: list[tuple[str, int]] = []
         due = ""  # The place that the next event must have in its append; empty where a new append may begin.
@@ -152,13 +152,13 @@ def line_around(fd: int, offset: int) -> tuple[int, bytes]:
 def line_start(fd: int, seq: int, start: Position, end: int) -> int:
     """Give the offset of line `seq`, which is known to be there."""
     at = find(fd, seq, start, end)
-    offset = at.offset
+    offset, number = at.offset, at.seq
     for lines in _blocks_of_lines(fd, offset, end):
-        for number, line in enumerate(lines, at.seq + 1):
+        for line in lines:
+            number += 1
             if number == seq:
                 return offset
             offset += len(line) + 1
-        at = at._replace(seq=at.seq + len(lines))
     return offset
 
 

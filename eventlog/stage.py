@@ -7,18 +7,16 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
 from eventlog.errors import Conflict, Invalid, KeyReused, TooLarge
 from eventlog.frame import APPEND_BYTES_MAX, ENVELOPE_VERSION, LINE_BYTES_MAX, Position, seal
-from eventlog.record import ANY, Anywhere, Append, Appended, Event, Expected, Head, NewEvent, check_key
+from eventlog.record import ANY, Anywhere, Append, Appended, Event, Expected, Head, NewEvent
 
-Clock = Callable[[], datetime]
+Clock = Callable[[], int]
+"""Gives the time, in nanoseconds since 1970-01-01 UTC."""
 NewId = Callable[[], str]
-Recall = Callable[[str], tuple[bytes, ...]]
-"""Gives the lines of the append that was recorded under a key; empty when there was none."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_event = msgspec.json.Decoder(Event).decode
@@ -51,36 +49,36 @@ class Staged(msgspec.Struct, frozen=True):
     after: Position
 
 
-def now() -> datetime:
-    """Give the time, in UTC."""
-    return datetime.now(UTC)
+def now() -> int:
+    """Give the time, in nanoseconds since 1970-01-01 UTC."""
+    return time.time_ns()
 
 
 def uuid7() -> str:
     """Give a new UUIDv7: the time (ms), then a counter from a random start (RFC 9562 §6.2, method 2)."""
-    number = next(_counter)
-    noise = (number >> 62 & 0xFFF) << 64 | number & _LOW_62
-    digits = f"{time.time_ns() // 1_000_000 << 80 | 7 << 76 | 2 << 62 | noise:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    ms = time.time_ns() // 1_000_000
+    return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}{_middle}{next(_counter):012x}"
 
 
-def stage(stream: str, at: Position, append: Append, recall: Recall, clock: Clock, new_id: NewId) -> Staged | Appended:
-    """Give the lines that `append` adds behind `at`, or what it added when its key is known.
+def stage(
+    stream: str, at: Position, append: Append, earlier: tuple[bytes, ...], clock: Clock, new_id: NewId
+) -> Staged | Appended:
+    """Give the lines that `append` adds behind `at`, or the `earlier` ones that were recorded under its key.
 
     Raises Conflict when `at` is not what it expects, KeyReused when its key stands for other content, and Invalid when
     it can never be recorded.
     """
     if not append.events:
         raise Invalid("an append without events says nothing: leave it out")
-    if append.key is not None and (earlier := recall(check_key(append.key))):
+    if earlier:
         return _repeated(append, earlier)
     if append.expected is not ANY and not fits(append.expected, at):
         raise Conflict(
             f"{stream} is at {at.head}, not at {append.expected}: read what is new, decide again, then append"
         )
-    offset, seq, h = at
+    offset, seq, h = at.offset, at.seq, at.h
     count = len(append.events)
-    recorded = clock().astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    recorded = _as_text(clock())
     key = append.key
     lines: list[bytes] = []
     for new in append.events:
@@ -169,15 +167,27 @@ def _not_finite(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes) and any(map(_not_finite, value))
 
 
-_LOW_62 = (1 << 62) - 1
-_counter = itertools.count()
+def _as_text(time_ns: int) -> str:
+    """Write a time. The text of the second is kept: datetime would cost each append more than its hash does."""
+    global _second
+    second, us = divmod(time_ns // 1_000, 1_000_000)
+    known, text = _second
+    if second != known:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _second = second, text
+    return f"{text}.{us:06}Z"
 
 
 def _restart_counter() -> None:
-    """Draw a new start: what forked from this process must not give the same ids."""
-    global _counter
-    _counter = itertools.count(int.from_bytes(os.urandom(9)))
+    """Draw a new start for ids: what forked from this process must not give the same."""
+    global _middle, _counter
+    noise = int.from_bytes(os.urandom(9))
+    _middle = f"-7{noise & 0xFFF:03x}-{0x8000 | noise >> 12 & 0x3FFF:04x}-"
+    _counter = itertools.count(noise >> 26)
 
 
+_second = (0, "1970-01-01T00:00:00")
+_middle = ""
+_counter = itertools.count()
 _restart_counter()
 os.register_at_fork(after_in_child=_restart_counter)

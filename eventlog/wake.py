@@ -42,16 +42,19 @@ def inotify_waker(path: Path) -> Iterator[Waker]:
     mask = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.DELETE_SELF | flags.MOVE_SELF
 
     class Inotify:
+        armed = False
+
         def arm(self) -> None:
-            self.armed = False
-            with suppress(OSError):
-                # Again at each turn: the directory may be new, or may have been made anew.
-                inotify.add_watch(_nearest_directory(path), mask)
-                self.armed = True
+            if not self.armed:
+                with suppress(OSError):
+                    inotify.add_watch(_nearest_directory(path), mask)
+                    self.armed = True
 
         def wait(self, limit_s: float) -> None:
             if self.armed:
-                inotify.read(timeout=max(1, int(limit_s * 1000)))
+                changes = inotify.read(timeout=max(1, int(limit_s * 1000)))
+                # Unless it was an append, the directory may be new or made anew, so watch it again.
+                self.armed = bool(changes) and all(change.mask == flags.MODIFY for change in changes)
             else:
                 time.sleep(limit_s)
 

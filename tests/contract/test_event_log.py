@@ -19,6 +19,7 @@ from eventlog import (
     Conflict,
     Event,
     EventLog,
+    EventLogError,
     FileLog,
     Head,
     Invalid,
@@ -333,6 +334,34 @@ def test_a_writer_gives_each_thread_its_own_answer(log: EventLog) -> None:
         for n, answer in pool.map(ask, range(200)):
             assert answer == (None if n % 10 == 7 else {n})
     assert len(whats(log, "s")) == sum(1 + n % 3 for n in range(200) if n % 10 != 7)
+
+
+def test_an_interrupted_thread_keeps_nobody_from_being_written(log: EventLog) -> None:
+    class Interrupted:
+        """A log whose first commit is interrupted, as by Ctrl-C in the thread that writes for all."""
+
+        def __init__(self) -> None:
+            self.begun = threading.Event()
+            self.go_on = threading.Event()
+
+        def commit(self, stream: str, appends: list[Append]) -> list[Appended | EventLogError]:
+            if not self.begun.is_set():
+                self.begun.set()
+                self.go_on.wait()
+                raise KeyboardInterrupt
+            return log.commit(stream, appends)
+
+    interrupted = Interrupted()
+    writer = Writer(interrupted, "s")  # type: ignore[arg-type]  # a log that can commit, and no more
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(writer.append, [happened("interrupted")])
+        interrupted.begun.wait()
+        others = [pool.submit(writer.append, [happened(n)]) for n in range(7)]
+        interrupted.go_on.set()
+        with pytest.raises(KeyboardInterrupt):
+            first.result()
+        assert sorted(other.result().first for other in others) == list(range(1, 8))
+    assert sorted(map(str, whats(log, "s"))) == list("0123456")
 
 
 def test_a_writer_takes_more_than_fits_into_one_write(log: EventLog) -> None:

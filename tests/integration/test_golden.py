@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ from eventlog.record import JsonValue
 from tests.examples import happened, unsynced
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+BEGIN_NS = 1795418031_123456_789  # 2026-11-23T07:13:51.123456789Z
 HEAD = Head(9, "HJRz6nM1N5t78YHtHXeek6XsU-PmXTbw4a3laBbCges")
 
 
@@ -28,7 +28,7 @@ def write_all_fields(path: Path) -> None:
     log = FileLog(
         OneFile(path),
         disk=unsynced(),
-        clock=lambda: datetime(2026, 11, 23, 7, 13, 51, 123456, UTC) + timedelta(seconds=next(seconds)),
+        clock=lambda: BEGIN_NS + next(seconds) * 10**9,
         new_id=lambda: f"019ab0c0-0000-7000-8000-{next(numbers):012x}",
     )
     stream = "run/golden-20261123071351-0badcafe"

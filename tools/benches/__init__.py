@@ -1,0 +1,1 @@
+"""How fast is each part, measured beside the plainest thing that does the same?"""
