@@ -159,6 +159,8 @@ def _as_json(verdict: Verdict) -> str:
 
 
 def _as_text(verdict: Verdict) -> str:
+    if not verdict.size:
+        return f"{verdict.state:<8} {verdict.path}  no events"
     events = f"{verdict.head.seq} event{'' if verdict.head.seq == 1 else 's'}"
     text = f"{verdict.state:<8} {verdict.stream}  {events}  {verdict.size} bytes  head {verdict.head}"
     if verdict.state == "torn":

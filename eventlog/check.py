@@ -18,8 +18,9 @@ from eventlog.record import Head, check_stream
 class Verdict:
     """What a look at every line of one log found.
 
-    `head` is the end of what is whole. `torn`: an interrupted append stands behind it, which nobody was told is
-    recorded and which the next append sets aside. `corrupt`: line `line`, at byte `offset`, is not what was written.
+    `head` is the end of what is whole; of an empty file, `stream` and `h` are empty. `torn`: an interrupted append
+    stands behind it, which nobody was told is recorded and which the next append sets aside. `corrupt`: line `line`, at
+    byte `offset`, is not what was written.
     """
 
     path: Path
@@ -43,8 +44,10 @@ def verify(path: Path, stream: str | None = None, expect: Head | None = None) ->
     except OSError as error:
         raise NotReadable(path, error) from error
     try:
-        name = check_stream(stream) if stream is not None else stream_of(path)
         size = os.fstat(fd).st_size
+        if not size and stream is None and expect is None:
+            return Verdict(path, "", "whole", Head(0, ""), 0)
+        name = check_stream(stream) if stream is not None else stream_of(path)
         tail = repair.examine(fd, name, origin(name), expect)
     except OSError as error:
         raise NotReadable(path, error) from error

@@ -86,20 +86,23 @@ class Journal:
         """
         with self._mutex:
             try:
+                if self._file is None and (refusals := self._refusals(appends)):
+                    return refusals
                 file, size = self._locked()
-            except OSError as error:
-                raise NotWritten(self._path, error) from error
-            try:
-                repaired = None
-                if not file.ready or size != file.at.offset or file.unsynced is not None:
-                    repaired = self._make_ready(file, size)
-                return self._commit(file, repaired, appends)
+                try:
+                    ready = file.ready and size == file.at.offset and file.unsynced is None
+                    return self._commit(file, None if ready else self._make_ready(file), appends)
+                finally:
+                    unlock(file.fd)
             except BadLine as error:
                 raise self._corrupt(error.line, error.offset, error.why) from None
             except OSError as error:
                 raise NotWritten(self._path, error) from error
-            finally:
-                unlock(file.fd)
+            except EventLogError:
+                raise
+            except BaseException:
+                self._forget()  # An interrupt may have come just when the lock was taken: this gives it back.
+                raise
 
     def __del__(self) -> None:
         self._forget()
@@ -119,6 +122,20 @@ class Journal:
         """In a forked child: drop the descriptor that came along, and with it the child's part in a held lock."""
         self._mutex = threading.Lock()
         self._forget()
+
+    def _refusals(self, appends: Sequence[Append]) -> list[Appended | EventLogError]:
+        """Give why all of `appends` are refused, where they are and there is no file yet: then none is made."""
+        refusals: list[Appended | EventLogError] = []
+        if self._acknowledged.seq or self._path.exists():
+            return refusals
+        for append in appends:
+            try:
+                stage(self._stream, self._origin, append, (), lambda: 0, lambda: "")
+            except EventLogError as refusal:
+                refusals.append(refusal)
+            else:
+                return []
+        return refusals
 
     def _locked(self) -> tuple[_Open, int]:
         """Give the file that is at the path now, locked, and its size in bytes."""
@@ -152,19 +169,20 @@ class Journal:
         self._file = _Open(fd, status.st_dev, status.st_ino, self._origin)
         return self._file
 
-    def _make_ready(self, file: _Open, size: int) -> _Repair | None:
+    def _make_ready(self, file: _Open) -> _Repair | None:
         """Verify what is new to this process, put a torn tail right, and record that."""
         if file.unsynced is not None:
             self._move_to_new_file(file, file.unsynced)
-        fresh, size = not file.ready, os.fstat(file.fd).st_size
-        if fresh:
+        size = os.fstat(file.fd).st_size
+        if fresh := not file.ready:
             self._make_durable_name()
             self._check_near_end(file, size)
-        else:
+        file.ready = False  # Until all of this has succeeded.
+        if not fresh:
             self._catch_up(file, size)
-        if fresh or size != file.at.offset:
-            return self._record_repairs(file)
-        return None
+        repair = self._record_repairs(file) if fresh or size != file.at.offset else None
+        file.ready = True
+        return repair
 
     def _make_durable_name(self) -> None:
         """Sync every directory from the log's up to the one that holds the top: who made them may have died first."""
@@ -188,7 +206,6 @@ class Journal:
             file.at, file.keys = self._origin, KeyIndex(0)  # To name the first bad line, not just one of them.
             self._catch_up(file, size)
         self._require_acknowledged(file)
-        file.ready = True
         self._suspect = False
 
     def _catch_up(self, file: _Open, size: int) -> None:
@@ -261,10 +278,11 @@ class Journal:
             if pending:
                 self._write(file, pending)
             elif any(isinstance(result, Appended) for result in results):
-                self._disk.sync(file.fd)  # Who wrote what is repeated here may have died before its sync.
+                self._sync(file)  # Who wrote what is repeated here may have died before its sync.
         except NotWritten as error:
-            for place in places:
-                results[place] = error
+            for place, result in enumerate(results):
+                if isinstance(result, Appended) and (place in places or not pending):
+                    results[place] = error
         self._acknowledged = file.at
         return results
 
@@ -292,15 +310,18 @@ class Journal:
             write_all(self._disk, file.fd, b"".join([line for each in staged for line in each.appended.lines]))
         except OSError as error:
             raise NotWritten(self._path, error, self._cut_back(file)) from error
+        self._sync(file)
+        for each in staged:
+            file.keys.add(each.key, file.at.offset)
+            file.at = each.after
+
+    def _sync(self, file: _Open) -> None:
         try:
             self._disk.sync(file.fd)
         except OSError as error:
             self._move_to_new_file(file, error)
             note = "nothing was recorded, and what was before goes on in a new file"
             raise NotSynced(self._path, error, note) from error
-        for each in staged:
-            file.keys.add(each.key, file.at.offset)
-            file.at = each.after
 
     def _cut_back(self, file: _Open) -> str:
         try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from eventlog.errors import Invalid
-from eventlog.frame import LINE_BYTES_MAX, peek
+from eventlog.frame import LINE_BYTES_MAX
 from eventlog.record import check_stream
 
 LOG_NAME = "events.jsonl"
+# A quote within a JSON string is escaped, so this can only be the key.
+_NAME = re.compile(rb'\{"v":\d+,"seq":1,"id":".*?"stream":"([^"]*)"')
 
 
 class Layout(Protocol):
@@ -44,7 +47,8 @@ class Nested:
     def streams(self) -> Iterator[str]:
         """Yield the streams that have a log, sorted; links are not followed."""
         for path in log_files(self.top):
-            yield path.parent.relative_to(self.top).as_posix()
+            if path.stat().st_size:  # A first append that was interrupted may leave an empty file.
+                yield path.parent.relative_to(self.top).as_posix()
 
 
 class OneFile:
@@ -72,10 +76,9 @@ def log_files(top: Path) -> Iterator[Path]:
 
 
 def stream_of(path: Path) -> str:
-    """Give the stream that the first line of `path` names; raises Invalid when it names none."""
+    """Give the stream that the first line of `path` names, even when it is torn; raises Invalid when it names none."""
     with path.open("rb") as file:
-        line = file.readline(LINE_BYTES_MAX)
-    event = peek(line.rstrip(b"\n"))
-    if event is None:
+        match = _NAME.match(file.readline(LINE_BYTES_MAX))
+    if match is None:
         raise Invalid(f"{path} does not begin with an event, so it does not say which stream it is: name the stream")
-    return check_stream(event.stream)
+    return check_stream(match[1].decode(errors="replace"))

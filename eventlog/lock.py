@@ -66,7 +66,12 @@ def _wait(fd: int, limit_s: float) -> None:
             if not wanted:
                 _give_back(fd)
 
-    threading.Thread(target=wait, name="eventlog-lock", daemon=True).start()
+    thread = threading.Thread(target=wait, name="eventlog-lock", daemon=True)
+    try:
+        thread.start()
+    except BaseException:
+        os.close(fd)
+        raise
     granted = False
     try:
         granted = done.wait(limit_s) and not failed

@@ -59,9 +59,11 @@ def examine(fd: int, stream: str, at: Position, acknowledged: Head | None = None
             return _unless_rolled_back(Tail("whole", walk.at), acknowledged, size)
         line, offset, why = walk.at.seq + 1, walk.at.offset, ""
     length = size - walk.at.offset
-    if length <= APPEND_BYTES_MAX:
+    if length > APPEND_BYTES_MAX:
+        why = why or f"{length} bytes follow the last whole append, more than an interrupted one can leave"
+    else:
         rest = os.pread(fd, length, walk.at.offset)
-        why = _not_interrupted(rest, walk.at, stream, why)
+        why = _not_interrupted(rest, offset - walk.at.offset, walk.at, stream, why)
         if not why:
             torn = Tail("torn", walk.at, length, line, offset, "the last append was interrupted")
             return _unless_rolled_back(torn, acknowledged, size)
@@ -76,12 +78,15 @@ def _unless_rolled_back(tail: Tail, acknowledged: Head | None, size: int) -> Tai
     return Tail("corrupt", tail.at, size - tail.at.offset, tail.at.seq + 1, tail.at.offset, why)
 
 
-def _not_interrupted(rest: bytes, at: Position, stream: str, complaint: str) -> str:
-    """Say why `rest`, which follows `at`, cannot be the work of an interrupted append; empty when it can."""
+def _not_interrupted(rest: bytes, bad: int, at: Position, stream: str, complaint: str) -> str:
+    """Say why `rest`, which follows `at`, cannot be the work of an interrupted append; empty when it can.
+
+    `complaint` is what is wrong with the finished line that begins at byte `bad` of it, if there is one.
+    """
+    if complaint and b"\0" not in rest[bad:].partition(b"\n")[0]:
+        return complaint
     if b"\0" in rest:
         return _not_torn_by_holes(rest, at.offset)
-    if complaint:
-        return complaint
     previous, seq = at.h, at.seq
     *lines, last = rest.split(b"\n")
     for line in lines:

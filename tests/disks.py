@@ -16,7 +16,7 @@ SECTOR_BYTES = 512
 class FailingDisk(Disk):
     """A disk whose next calls fail as `failures` says: the name of the call and its error number, used up in order.
 
-    A `write` that fails takes `short_bytes` bytes first, as a full disk does.
+    An error number of 0 lets a call pass. A `write` that fails takes `short_bytes` bytes first, as a full disk does.
     """
 
     def __init__(self, *, short_bytes: int = 0) -> None:
@@ -29,6 +29,8 @@ class FailingDisk(Disk):
         self.calls.append(call)
         if self.failures and self.failures[0][0] == call:
             number = self.failures.pop(0)[1]
+            if not number:
+                return
             raise OSError(number, os.strerror(number))
 
     def open(self, path: Path, flags: int) -> int:

@@ -136,6 +136,20 @@ def test_a_log_that_a_dead_process_made_is_named_durably_before_the_next_one_is_
     assert states
 
 
+def test_directories_made_above_the_top_are_durable_too_before_anybody_is_told(tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    disk = RecordingDisk(live)
+    start = disk.adopt(live)
+    FileLog(live / "a" / "b" / "root", disk=disk).append(STREAM, [happened("told")])
+    disk.mark("told")
+    told = [state for state in crash_states(start, disk.log) if state.told]
+    assert told
+    for number, state in enumerate(told):
+        state.materialize(tmp_path / str(number))
+        assert whats(FileLog(tmp_path / str(number) / "a" / "b" / "root"), STREAM) == ["told"]
+
+
 def test_every_crash_state_of_a_replaced_file_is_the_old_or_the_new(tmp_path: Path, figure: Figure) -> None:
     live = tmp_path / "live"
     live.mkdir()

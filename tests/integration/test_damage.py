@@ -308,6 +308,15 @@ def test_a_lost_sector_in_the_last_append_is_torn_but_before_a_later_append_it_i
     assert verify(path).state == "corrupt"
 
 
+def test_a_changed_line_before_a_torn_one_with_a_hole_is_corrupt(tmp_path: Path) -> None:
+    path, begins = log_with_tail(tmp_path)
+    content = path.read_bytes().replace(b"second", b"zecond")[: begins[4] - 3]
+    hole = len(content) // 512 * 512
+    path.write_bytes(content[:hole] + bytes(len(content) - hole))
+    verdict = verify(path)
+    assert (verdict.state, verdict.line) == ("corrupt", 2)
+
+
 def test_a_torn_repair_is_repaired_too_and_both_remains_are_kept(tmp_path: Path) -> None:
     path, begins = log_with_tail(tmp_path)
     content = path.read_bytes()

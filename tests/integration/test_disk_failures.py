@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from eventlog import Append, FileLog, NotReadable, NotSynced, NotWritten, UnsyncedDisk, Vanished, verify
+from eventlog import (
+    Append,
+    Conflict,
+    FileLog,
+    Invalid,
+    NotReadable,
+    NotSynced,
+    NotWritten,
+    UnsyncedDisk,
+    Vanished,
+    verify,
+)
 from tests import writers
 from tests.conftest import Figure
 from tests.disks import FailingDisk
@@ -129,6 +140,62 @@ def test_a_repeated_append_is_synced_before_it_is_called_recorded(tmp_path: Path
     disk.failures = [("sync", errno.EIO)]
     with pytest.raises(NotWritten):
         FileLog(tmp_path, disk=disk).append("s", [happened()], key="k")
+
+
+def test_a_failed_sync_of_what_is_repeated_moves_the_log_to_a_new_file_too(tmp_path: Path) -> None:
+    FileLog(tmp_path, disk=unsynced()).append("s", [happened()], key="k")
+    disk = FailingDisk()
+    log = FileLog(tmp_path, disk=disk)
+    inode = log.path("s").stat().st_ino
+    disk.failures = [("sync", errno.EIO)]
+    with pytest.raises(NotSynced):
+        log.append("s", [happened()], key="k")
+    assert log.path("s").stat().st_ino != inode
+    assert log.append("s", [happened()], key="k").repeated
+
+
+@pytest.mark.parametrize("call", ["write", "sync"])
+def test_a_repair_whose_record_the_disk_refuses_is_recorded_by_the_next_append(tmp_path: Path, call: str) -> None:
+    disk = FailingDisk()
+    log = FileLog(tmp_path, disk=disk)
+    fill(log, "s", 2)
+    with log.path("s").open("ab") as file:
+        file.write(b'{"v":1,"seq":3,"id":"01')
+    # The torn bytes are kept first, with a write and a sync of their own.
+    disk.failures = [(call, 0), (call, errno.ENOSPC)]
+    with pytest.raises(NotWritten):
+        log.append("s", [happened("refused")])
+    news = log.append("s", [happened("after")]).news
+    assert [event.type for event in news] == ["log.repaired", "thing.happened"]
+    assert whats(FileLog(tmp_path), "s") == [0, 1, "log.repaired", "after"]
+
+
+def test_an_interrupt_at_any_call_gives_the_lock_back(tmp_path: Path) -> None:
+    class Interrupting(FailingDisk):
+        def _meet(self, call: str) -> None:
+            self.calls.append(call)
+            if self.failures and self.failures[0][0] == call:
+                self.failures.clear()
+                raise KeyboardInterrupt
+
+    disk = Interrupting()
+    log = FileLog(tmp_path, disk=disk)
+    fill(log, "s", 1)
+    for call in ("write", "sync"):
+        disk.failures = [(call, 0)]
+        with pytest.raises(KeyboardInterrupt):
+            log.append("s", [happened("interrupted")], key=call)
+        FileLog(tmp_path, lock_limit_s=0.1).append("s", [happened("other")])
+        log.append("s", [happened("interrupted")], key=call)
+    assert whats(log, "s").count("interrupted") == 2
+
+
+def test_a_refused_append_makes_no_file(tmp_path: Path) -> None:
+    log = FileLog(tmp_path / "top")
+    for events, expected in (([happened()], 3), ([], 0), ([happened(float("nan"))], 0)):
+        with pytest.raises((Conflict, Invalid)):
+            log.append("run/typo", events, expected=expected)
+    assert not (tmp_path / "top").exists()
 
 
 def test_a_file_size_limit_stops_an_append_and_nothing_else(tmp_path: Path, figure: Figure) -> None:

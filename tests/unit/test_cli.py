@@ -49,6 +49,17 @@ def test_verify_of_a_directory_checks_all_under_it_and_the_worst_counts(
     assert "line 2 (byte" in out(capsys)
 
 
+def test_verify_of_a_first_append_that_was_interrupted_is_torn_and_of_an_empty_file_whole(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+    assert main(["verify", str(path)]) == 3
+    assert out(capsys).startswith("torn     s  0 events  200 bytes  head 0:")
+    path.write_bytes(b"")
+    assert main(["verify", str(path)]) == 0
+    assert out(capsys) == f"whole    {path}  no events\n"
+
+
 def test_verify_with_a_head_noted_before_finds_a_cut(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["head", str(path)]) == 0
     head = out(capsys).strip()
@@ -65,7 +76,6 @@ def test_verify_with_a_head_noted_before_finds_a_cut(path: Path, capsys: pytest.
         (["verify"], 2, "Name a log file"),
         (["verify", "{top}/nothing"], 5, "check the path"),
         (["verify", "{top}"], 5, "no events.jsonl"),
-        (["verify", "{top}/empty"], 5, "does not begin with an event"),
         (["verify", "{top}/text"], 5, "name the stream"),
         (["verify", "{top}/text", "--stream", "../x"], 5, "cannot name a stream"),
         (["verify", "{top}/text", "--expect", "7"], 2, "is not a head"),
@@ -79,7 +89,6 @@ def test_verify_with_a_head_noted_before_finds_a_cut(path: Path, capsys: pytest.
 def test_what_cannot_be_read_is_said_with_its_own_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
 ) -> None:
-    (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("hello\n")
     assert main([argument.format(top=tmp_path) for argument in arguments]) == code
     captured = capsys.readouterr()
