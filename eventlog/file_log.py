@@ -51,7 +51,7 @@ class FileLog:
         self._journals: dict[str, Journal] = {}
 
     def streams(self) -> Iterator[str]:
-        """Yield the names of all streams that have a log, sorted."""
+        """Yield the names of all streams that have a log, sorted by their parts."""
         return self._layout.streams()
 
     def path(self, stream: str) -> Path:

@@ -30,7 +30,7 @@ class Layout(Protocol):
         ...
 
     def streams(self) -> Iterator[str]:
-        """Yield the streams that have a log, sorted."""
+        """Yield the streams that have a log, sorted by their parts."""
         ...
 
 
@@ -45,7 +45,7 @@ class Nested:
         return self.top / stream / LOG_NAME
 
     def streams(self) -> Iterator[str]:
-        """Yield the streams that have a log, sorted; links are not followed."""
+        """Yield the streams that have a log, sorted by their parts; links are not followed."""
         for path in log_files(self.top):
             if path.stat().st_size:  # A first append that was interrupted may leave an empty file.
                 yield path.parent.relative_to(self.top).as_posix()

@@ -27,7 +27,7 @@ class EventLog(Protocol):
     """Streams of events, each an append-only sequence numbered from 1. Safe to use from threads and after a fork."""
 
     def streams(self) -> Iterator[str]:
-        """Yield the names of all streams that have a log, sorted."""
+        """Yield the names of all streams that have a log, sorted by their parts."""
         ...
 
     def read(self, stream: str, first: int = 1) -> Iterator[Event]:

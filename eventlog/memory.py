@@ -34,8 +34,8 @@ class MemoryLog:
         self._changed = threading.Condition()
 
     def streams(self) -> Iterator[str]:
-        """Yield the names of all streams that have a log, sorted."""
-        return iter(sorted(self._streams))
+        """Yield the names of all streams that have a log, sorted by their parts."""
+        return iter(sorted(self._streams, key=lambda stream: stream.split("/")))
 
     def append(
         self, stream: str, events: Sequence[NewEvent], *, expected: Expected = ANY, key: str | None = None

@@ -73,9 +73,9 @@ def test_a_stream_without_a_log_is_empty_and_has_head_zero(log: EventLog) -> Non
 
 
 def test_streams_are_listed_by_name_and_do_not_touch_each_other(log: EventLog) -> None:
-    for stream in ("run/b", "resources", "run/a"):
+    for stream in ("run/b", "resources", "run/a", "run-1", "run"):
         log.append(stream, [happened(stream)])
-    assert list(log.streams()) == ["resources", "run/a", "run/b"]
+    assert list(log.streams()) == ["resources", "run", "run/a", "run/b", "run-1"]
     assert whats(log, "run/b") == ["run/b"]
 
 

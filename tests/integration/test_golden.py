@@ -15,6 +15,7 @@ import pytest
 
 from eventlog import Corrupt, FileLog, Head, NewEvent, OneFile, verify
 from eventlog.record import JsonValue
+from tests.conftest import Figure
 from tests.examples import happened, unsynced
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -56,7 +57,7 @@ def write_all_fields(path: Path) -> None:
     log.close()
 
 
-def test_the_golden_log_is_whole_and_says_what_it_said(tmp_path: Path) -> None:
+def test_the_golden_log_is_whole_and_says_what_it_said(tmp_path: Path, figure: Figure) -> None:
     path = tmp_path / "events.jsonl"
     shutil.copy(GOLDEN / "0.1-all-fields.jsonl", path)
     verdict = verify(path)
@@ -65,6 +66,7 @@ def test_the_golden_log_is_whole_and_says_what_it_said(tmp_path: Path) -> None:
     events = [json.loads(msgspec.json.encode(event)) for event in log.read(verdict.stream)]
     assert events == json.loads((GOLDEN / "0.1-all-fields.json").read_text())
     assert log.append(verdict.stream, [happened()], expected=verdict.head).first == verdict.head.seq + 1
+    figure(f"{len(events)} events of release 0.1, a torn log and a corrupt one beside it")
 
 
 def test_todays_writer_gives_the_golden_bytes(tmp_path: Path) -> None:

@@ -9,9 +9,17 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from eventlog import ANY, Conflict, FileLog, KeyReused, MemoryLog, NewEvent, verify
+from tests.conftest import Figure
 from tests.examples import unsynced
 
 json_values = st.recursive(
@@ -145,7 +153,7 @@ class LogMachine(RuleBasedStateMachine):
         assert [(e.type, e.data, e.key) for e in memory.read("s")] == [(e.type, e.data, e.key) for e in appended.events]
 
 
-TestLogMachine = LogMachine.TestCase
-TestLogMachine.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+def test_a_log_does_what_a_list_would_do(figure: Figure) -> None:
+    tried = settings(max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(LogMachine, settings=tried)
+    figure(f"{tried.max_examples} runs of up to {tried.stateful_step_count} steps, each compared with a model")
