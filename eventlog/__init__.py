@@ -49,34 +49,39 @@ with an error, and nothing is appended.
 `python -m eventlog verify --explain` prints a program of ten lines that checks a log by these rules.
 """
 
-from eventlog.blobs import BlobStore
-from eventlog.check import Verdict, verify
-from eventlog.cloudevents import to_cloudevent
-from eventlog.disk import Disk, UnsyncedDisk
-from eventlog.errors import (
-    BlobCorrupt,
-    BlobError,
-    BlobMissing,
-    Conflict,
-    Corrupt,
-    Damaged,
-    EventLogError,
-    Invalid,
-    KeyReused,
-    Locked,
-    NotReadable,
-    NotSynced,
-    NotWritten,
-    TooLarge,
-    Vanished,
-)
-from eventlog.file_log import FileLog
-from eventlog.layout import Layout, Nested, OneFile
-from eventlog.log import CaughtUp, EventLog
-from eventlog.memory import MemoryLog
-from eventlog.record import ANY, Append, Appended, Event, Head, NewEvent
-from eventlog.upcast import Upcasters
-from eventlog.writer import Writer
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eventlog.blobs import BlobStore
+    from eventlog.check import Verdict, verify
+    from eventlog.cloudevents import to_cloudevent
+    from eventlog.disk import Disk, UnsyncedDisk
+    from eventlog.errors import (
+        BlobCorrupt,
+        BlobError,
+        BlobMissing,
+        Conflict,
+        Corrupt,
+        Damaged,
+        EventLogError,
+        Invalid,
+        KeyReused,
+        Locked,
+        NotReadable,
+        NotSynced,
+        NotWritten,
+        TooLarge,
+        Vanished,
+    )
+    from eventlog.file_log import FileLog
+    from eventlog.layout import Layout, Nested, OneFile
+    from eventlog.lock import quiet
+    from eventlog.log import CaughtUp, EventLog
+    from eventlog.memory import MemoryLog
+    from eventlog.record import ANY, Append, Appended, Event, Head, NewEvent
+    from eventlog.upcast import Upcasters
+    from eventlog.writer import Writer
 
 __all__ = [
     "ANY",
@@ -113,6 +118,56 @@ __all__ = [
     "Vanished",
     "Verdict",
     "Writer",
+    "quiet",
     "to_cloudevent",
     "verify",
 ]
+
+_HOMES = {
+    "ANY": "record",
+    "Append": "record",
+    "Appended": "record",
+    "BlobCorrupt": "errors",
+    "BlobError": "errors",
+    "BlobMissing": "errors",
+    "BlobStore": "blobs",
+    "CaughtUp": "log",
+    "Conflict": "errors",
+    "Corrupt": "errors",
+    "Damaged": "errors",
+    "Disk": "disk",
+    "Event": "record",
+    "EventLog": "log",
+    "EventLogError": "errors",
+    "FileLog": "file_log",
+    "Head": "record",
+    "Invalid": "errors",
+    "KeyReused": "errors",
+    "Layout": "layout",
+    "Locked": "errors",
+    "MemoryLog": "memory",
+    "Nested": "layout",
+    "NewEvent": "record",
+    "NotReadable": "errors",
+    "NotSynced": "errors",
+    "NotWritten": "errors",
+    "OneFile": "layout",
+    "TooLarge": "errors",
+    "UnsyncedDisk": "disk",
+    "Upcasters": "upcast",
+    "Vanished": "errors",
+    "Verdict": "check",
+    "Writer": "writer",
+    "quiet": "lock",
+    "to_cloudevent": "cloudevents",
+    "verify": "check",
+}
+"""The module that each name lives in: who wants one of them need not wait until all are imported."""
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for, once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value

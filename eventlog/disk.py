@@ -82,12 +82,17 @@ def make_directories(disk: Disk, path: Path) -> None:
         disk.sync_directory(directory.parent)
 
 
-def replace_file(disk: Disk, path: Path, data: bytes) -> None:
-    """Make `data` the content of `path`: a reader, or a crash at any point, sees all of the old or all of the new."""
+def replace_file(disk: Disk, path: Path, data: bytes, mode: int | None = None) -> None:
+    """Make `data` the content of `path`: a reader, or a crash at any point, sees all of the old or all of the new.
+
+    The file gets permission bits `mode`, or what the umask leaves.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     fd = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         try:
+            if mode is not None:
+                os.fchmod(fd, mode)
             write_all(disk, fd, data)
             disk.sync(fd)
         finally:

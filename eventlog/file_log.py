@@ -30,8 +30,9 @@ _HEAD_BYTES = 16 * 1024
 class FileLog:
     """The log on disk. Any number of processes and threads may use the same directory at once.
 
-    `acknowledged` may tell, from outside of the log, which head of a stream somebody was told is durable: a log that
-    ends before it is then called corrupt where it would otherwise count as torn. `upcast` is applied to what is read.
+    `acknowledged` may tell, from outside of the log, which head of a stream somebody was told is durable. It is asked
+    at a process's first append and wherever a log ends unfinished: a log that ends before that head, or has another
+    line there, is corrupt. `upcast` is applied to what is read.
     """
 
     def __init__(
@@ -48,7 +49,8 @@ class FileLog:
         self._layout = Nested(where) if isinstance(where, Path) else where
         self._setup = Setup(disk or Disk(), clock, new_id, lock_limit_s, acknowledged)
         self._upcast = upcast
-        self._journals: dict[str, Journal] = {}
+        self._journals: dict[str, Journal] = {}  # Kept for ever: each knows what was acknowledged, in about 1 KB.
+        self._open: dict[str, Journal] = {}  # The ones whose files may be open, the least recently used first.
 
     def streams(self) -> Iterator[str]:
         """Yield the names of all streams that have a log, sorted by their parts."""
@@ -173,14 +175,17 @@ class FileLog:
 
     def _journal(self, stream: str) -> Journal:
         # Only dict operations that are atomic, no lock: a fork in another thread cannot leave one held.
-        journal = self._journals.pop(stream, None)
+        journal = self._journals.get(stream)
         if journal is None:
-            journal = Journal(self.path(stream), self._layout.top, stream, self._setup)
-        self._journals[stream] = journal
-        if len(self._journals) > _OPEN_MAX:
-            for idle in list(self._journals)[:-_OPEN_MAX]:
-                if old := self._journals.pop(idle, None):
-                    old.close()
+            journal = self._journals.setdefault(
+                stream, Journal(self.path(stream), self._layout.top, stream, self._setup)
+            )
+        self._open.pop(stream, None)
+        self._open[stream] = journal
+        if len(self._open) > _OPEN_MAX:
+            for idle in list(self._open)[:-_OPEN_MAX]:
+                if (old := self._open.pop(idle, None)) and not old.close_if_idle():
+                    self._open[idle] = old
         return journal
 
 

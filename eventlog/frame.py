@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from binascii import b2a_base64 as _base64
 from hashlib import sha256 as _sha256
 
@@ -16,7 +17,11 @@ LINE_BYTES_MAX = 256 * 1024
 APPEND_BYTES_MAX = 1024 * 1024
 """One write. So no more than this, at the end of a file, can be the work of an interrupted append."""
 
+DEPTH_MAX = 100
+"""Objects and arrays within each other in one line: what every JSON parser takes, on any stack."""
+
 _SEAL = b',"h":"'
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _SEAL_BYTES = len(_SEAL) + 43 + len(b'"}')
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _decode = msgspec.json.Decoder(Event).decode
@@ -61,8 +66,12 @@ def unseal(line: bytes, previous: bytes, seq: int, stream: str) -> tuple[Event, 
     """Decode `line` (without its newline) as number `seq` of `stream`; raises BadLine when it is not that."""
     try:
         event = _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadLine(f"it is not an event ({error})") from None
+    except RecursionError:
+        if is_too_deep(line):
+            raise BadLine(f"it is nested deeper than {DEPTH_MAX} levels") from None
+        raise  # The caller's stack is full; that says nothing about the line.
     h = line[-45:-2]
     if (
         event.seq == seq
@@ -80,8 +89,24 @@ def peek(line: bytes) -> Event | None:
     """Decode `line` (without its newline) on trust; None when it is not an event."""
     try:
         return _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    except RecursionError:
+        if is_too_deep(line):
+            return None
+        raise
+
+
+def is_too_deep(line: bytes) -> bool:
+    """Tell whether the objects and arrays of `line` are nested deeper than DEPTH_MAX."""
+    if line.count(b"{") + line.count(b"[") <= DEPTH_MAX:
+        return False
+    depth = 0
+    for byte in _STRING.sub(b"", line):
+        depth += (byte in b"{[") - (byte in b"}]")
+        if depth > DEPTH_MAX:
+            return True
+    return False
 
 
 def batch_of(event: Event) -> tuple[int, int]:

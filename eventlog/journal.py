@@ -24,7 +24,7 @@ from eventlog.frame import APPEND_BYTES_MAX, LINE_BYTES_MAX, BadLine, Position, 
 from eventlog.keys import KeyIndex
 from eventlog.lock import LockWait, holder, lock, unlock
 from eventlog.record import ANY, Append, Appended, Head, check_key
-from eventlog.scan import Walk, line_around, near_end
+from eventlog.scan import Walk, line_around, line_start, near_end
 from eventlog.stage import Clock, NewId, Staged, fits, stage
 
 _REOPENS_MAX = 100
@@ -118,6 +118,16 @@ class Journal:
         with self._mutex:
             self._forget()
 
+    def close_if_idle(self) -> bool:
+        """Close the file unless an append is under way; tell whether it is closed."""
+        if not self._mutex.acquire(blocking=False):
+            return False
+        try:
+            self._forget()
+        finally:
+            self._mutex.release()
+        return True
+
     def abandon(self) -> None:
         """In a forked child: drop the descriptor that came along, and with it the child's part in a held lock."""
         self._mutex = threading.Lock()
@@ -153,6 +163,9 @@ class Journal:
                 status = os.stat(self._path_text)
             except FileNotFoundError:
                 pass
+            except OSError:
+                self._forget()
+                raise
             else:
                 if status.st_ino == file.inode and status.st_dev == file.device:
                     return file, status.st_size
@@ -174,7 +187,7 @@ class Journal:
         if file.unsynced is not None:
             self._move_to_new_file(file, file.unsynced)
         size = os.fstat(file.fd).st_size
-        if fresh := not file.ready:
+        if fresh := not file.ready or size < file.at.offset:
             self._make_durable_name()
             self._check_near_end(file, size)
         file.ready = False  # Until all of this has succeeded.
@@ -219,17 +232,21 @@ class Journal:
             return
         tail = repair.examine(file.fd, self._stream, walk.at, self._told())
         if tail.state != "torn":
-            raise self._corrupt(tail.line, tail.offset, tail.why or "it is shorter than this process has seen it")
+            raise self._corrupt(tail.line, tail.offset, tail.why)
         repair.cut(self._disk, file.fd, self._path, tail)
 
     def _require_acknowledged(self, file: _Open) -> None:
         """Refuse a file that lacks an event which somebody was told is recorded."""
         told, mine = self._told(), self._acknowledged
-        if told is not None and file.at.seq < told.seq:
+        if told is None:
+            return
+        if file.at.seq < told.seq:
             why = f"the log ends here, but events up to {told} were acknowledged"
             raise self._corrupt(file.at.seq + 1, file.at.offset, why)
-        if mine.seq and line_around(file.fd, mine.offset - 1)[1][-45:-2] != mine.h:
-            raise self._corrupt(mine.seq, mine.offset, "another line was acknowledged here: the file was replaced")
+        offset = mine.offset if mine.head == told else line_start(file.fd, told.seq + 1, self._origin, file.at.offset)
+        if line_around(file.fd, offset - 1)[1][-45:-2] != told.h.encode():
+            why = f"another line was acknowledged here, with the head {told}: the file was replaced"
+            raise self._corrupt(told.seq, line_around(file.fd, offset - 1)[0], why)
 
     def _told(self) -> Head | None:
         """Give the highest head that this process, or whom it asks, knows to be recorded."""
@@ -254,7 +271,6 @@ class Journal:
     ) -> list[Appended | EventLogError]:
         results: list[Appended | EventLogError] = []
         pending: list[Staged] = []
-        places: list[int] = []
         at = file.at
         for place, append in enumerate(appends):
             if repaired and not place and fits(append.expected, repaired.prior):
@@ -268,7 +284,6 @@ class Journal:
                 if pending and outcome.after.offset - file.at.offset > APPEND_BYTES_MAX:
                     break
                 pending.append(outcome)
-                places.append(place)
                 at = outcome.after
                 outcome = outcome.appended
             if repaired and not place:
@@ -280,9 +295,9 @@ class Journal:
             elif any(isinstance(result, Appended) for result in results):
                 self._sync(file)  # Who wrote what is repeated here may have died before its sync.
         except NotWritten as error:
-            for place, result in enumerate(results):
-                if isinstance(result, Appended) and (place in places or not pending):
-                    results[place] = error
+            # Nobody is told of a success: not who wrote, not who repeats a write of this group, and not who repeats an
+            # earlier one, which was to be synced with it.
+            results = [error if isinstance(result, Appended) else result for result in results]
         self._acknowledged = file.at
         return results
 

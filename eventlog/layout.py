@@ -10,7 +10,7 @@ from typing import Protocol
 
 from eventlog.errors import Invalid
 from eventlog.frame import LINE_BYTES_MAX
-from eventlog.record import check_stream
+from eventlog.record import check_stream, is_stream
 
 LOG_NAME = "events.jsonl"
 # A quote within a JSON string is escaped, so this can only be the key.
@@ -47,8 +47,10 @@ class Nested:
     def streams(self) -> Iterator[str]:
         """Yield the streams that have a log, sorted by their parts; links are not followed."""
         for path in log_files(self.top):
-            if path.stat().st_size:  # A first append that was interrupted may leave an empty file.
-                yield path.parent.relative_to(self.top).as_posix()
+            name = path.parent.relative_to(self.top).as_posix()
+            # A first append that was interrupted may leave an empty file; and not every directory is ours.
+            if is_stream(name) and path.is_file() and path.stat().st_size:
+                yield name
 
 
 class OneFile:

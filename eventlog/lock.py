@@ -10,9 +10,13 @@ import fcntl
 import os
 import re
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from eventlog.errors import Locked
+
+_REOPENS_MAX = 100
 _HOLDER = re.compile(r"^\d+: FLOCK +ADVISORY +WRITE (\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ", re.MULTILINE)
 
 
@@ -39,6 +43,21 @@ def unlock(fd: int) -> None:
     fcntl.flock(fd, fcntl.LOCK_UN)
 
 
+@contextmanager
+def quiet(path: Path, limit_s: float) -> Iterator[int | None]:
+    """Keep everybody from appending to the log file at `path`, and from cutting or replacing it.
+
+    Gives a descriptor of it, None when there is no log. What can be read meanwhile is durable, unless its writer died
+    before its sync: who must be sure syncs the descriptor. Raises Locked after `limit_s` seconds.
+    """
+    fd = _quieted(path, limit_s)
+    try:
+        yield fd
+    finally:
+        if fd is not None:
+            _give_back(fd)
+
+
 def holder(path: Path) -> str:
     """Say which process holds the lock on the file at `path`, as far as this system tells."""
     with suppress(OSError):
@@ -47,6 +66,23 @@ def holder(path: Path) -> str:
             if int(inode) == status.st_ino and os.makedev(int(major, 16), int(minor, 16)) == status.st_dev:
                 return f"process {pid}"
     return "another process"
+
+
+def _quieted(path: Path, limit_s: float) -> int | None:
+    for _ in range(_REOPENS_MAX):
+        try:
+            fd = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            lock(fd, limit_s)
+        except LockWait:
+            raise Locked(path, limit_s, holder(path)) from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(fd)):
+                return fd
+        _give_back(fd)
+    raise Locked(path, limit_s, "somebody who keeps replacing it")
 
 
 def _wait(fd: int, limit_s: float) -> None:

@@ -5,38 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from eventlog.errors import Invalid
+from eventlog.names import Head as Head
+from eventlog.names import check_stream as check_stream
+from eventlog.names import is_stream as is_stream
 
 JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
-_SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
-_STREAM = re.compile(rf"{_SEGMENT}(/{_SEGMENT}){{0,7}}")
 # Without quotes and backslashes a key has one spelling in JSON, so it can be found as bytes.
 _KEY = re.compile(r"[!#-\[\]-~]{1,512}")
-_HEAD = re.compile(r"(\d{1,18}):([A-Za-z0-9_-]{43})")
 
 _decode_data = msgspec.json.Decoder(dict[str, object])
-
-
-class Head(NamedTuple):
-    """Where a stream ends: the last seq (0 when empty) and the chain value of that line; as text `seq:h`."""
-
-    seq: int
-    h: str
-
-    def __str__(self) -> str:
-        return f"{self.seq}:{self.h}"
-
-    @classmethod
-    def parse(cls, text: str) -> Head:
-        """Read `seq:h`; raises Invalid when `text` is anything else."""
-        if not (match := _HEAD.fullmatch(text)):
-            raise Invalid(f"{text!r} is not a head: give it as SEQ:H, as `python -m eventlog head PATH` prints it")
-        return cls(int(match[1]), match[2])
 
 
 class Anywhere(Enum):
@@ -133,16 +116,6 @@ class Appended(msgspec.Struct, frozen=True):
         """All that this append added to the stream, in order: what a fold of the stream has to apply now."""
         lines = self.repairs if self.repeated else self.repairs + self.lines
         return tuple(_decode(line) for line in lines)
-
-
-def check_stream(stream: str) -> str:
-    """Return `stream` when it is a name that is safe as a path too; raises Invalid otherwise."""
-    if not _STREAM.fullmatch(stream) or ".." in stream:
-        raise Invalid(
-            f"{stream!r} cannot name a stream: use up to 8 parts joined by `/`, each of 1 to 128 letters, digits, `.`, "
-            "`_` and `-`, starting with a letter or digit and without `..`"
-        )
-    return stream
 
 
 def check_key(key: str) -> str:

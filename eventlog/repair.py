@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ def _not_torn_by_holes(rest: bytes, offset: int) -> str:
 def cut(disk: Disk, fd: int, path: Path, tail: Tail) -> None:
     """Keep the bytes of a torn tail beside the log, durably, then cut them off."""
     kept = os.pread(fd, tail.length, tail.at.offset)
-    replace_file(disk, _free_name(path, tail.at.offset, kept), kept)
+    replace_file(disk, _free_name(path, tail.at.offset, kept), kept, mode=stat.S_IMODE(os.fstat(fd).st_mode))
     disk.truncate(fd, tail.at.offset)
 
 
@@ -134,6 +135,7 @@ def copy_whole(disk: Disk, fd: int, path: Path, stream: str, at: Position) -> in
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     copy = disk.open(temporary, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC)
     try:
+        os.fchmod(copy, stat.S_IMODE(os.fstat(fd).st_mode))
         # Nobody may append to it between the rename and our return.
         fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for offset in range(0, at.offset, BLOCK_BYTES):

@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from eventlog.errors import Conflict, Invalid, KeyReused, TooLarge
-from eventlog.frame import APPEND_BYTES_MAX, ENVELOPE_VERSION, LINE_BYTES_MAX, Position, seal
+from eventlog.frame import (
+    APPEND_BYTES_MAX,
+    DEPTH_MAX,
+    ENVELOPE_VERSION,
+    LINE_BYTES_MAX,
+    Position,
+    is_too_deep,
+    seal,
+)
 from eventlog.record import ANY, Anywhere, Append, Appended, Event, Expected, Head, NewEvent
 
 Clock = Callable[[], int]
@@ -104,6 +112,7 @@ def stage(
             ),
         )
         line, h = seal(body, h)
+        _require_readable(line, new.type)
         if len(line) > LINE_BYTES_MAX:
             raise TooLarge(
                 f"{new.type} takes {len(line)} bytes and a line can have {LINE_BYTES_MAX}: "
@@ -156,6 +165,20 @@ def _body(event: NewEvent, value: object) -> bytes:
     if b"null" in body and _not_finite(event.data):
         raise Invalid(f"the data of {event.type} holds NaN or an infinity, which JSON lacks: use None or a text")
     return body
+
+
+def _require_readable(line: bytes, event_type: str) -> None:
+    """Refuse what could be written but not read again: raw JSON that is none, a wrong type, nesting without end."""
+    why = f"nested deeper than {DEPTH_MAX} levels" if is_too_deep(line) else ""
+    if line.find(b"\n") != len(line) - 1:
+        why = "raw JSON with a newline in it"
+    if not why:
+        try:
+            _decode_event(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            why = str(error)
+    if why:
+        raise Invalid(f"{event_type} could not be read again ({why}): give each field the type that NewEvent names")
 
 
 def _not_finite(value: object) -> bool:

@@ -17,6 +17,14 @@ def happened(what: JsonValue = "something", **fields: JsonValue) -> NewEvent:
     return NewEvent(type="thing.happened", data={"what": what, **fields}, actor="ada@lab", door="cli", corr="run-1")
 
 
+def nested(depth: int) -> JsonValue:
+    """Give `depth` arrays within each other."""
+    value: JsonValue = None
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def unsynced() -> Disk:
     """Give a disk for tests that do not test durability."""
     with warnings.catch_warnings():

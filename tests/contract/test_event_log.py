@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ from eventlog import (
     Upcasters,
     Writer,
 )
-from tests.examples import fill, happened, unsynced, whats
+from tests.examples import fill, happened, nested, unsynced, whats
 
 UPCASTERS = Upcasters(
     {
@@ -216,6 +217,15 @@ def test_a_name_that_is_not_safe_as_a_path_is_refused(log: EventLog, name: str) 
         NewEvent("t", {}, "", "d"),
         NewEvent("t", {}, "a", ""),
         NewEvent("t", {}, "a", "d", dv=0),
+        # What a caller without types may do, which could be written but not read again:
+        NewEvent("t", {}, "a", "d", dv=True),
+        NewEvent("t", {}, "a", "d", dv=1.5),  # type: ignore[arg-type]
+        NewEvent("t", {}, "a", "d", corr=42),  # type: ignore[arg-type]
+        NewEvent("t", {}, "a", "d", cause=1.5),  # type: ignore[arg-type]
+        NewEvent(5, {}, "a", "d"),  # type: ignore[arg-type]
+        NewEvent("t", {"x": msgspec.Raw(b"nope")}, "a", "d"),
+        NewEvent("t", {"x": msgspec.Raw(b'{\n"a":1}')}, "a", "d"),
+        NewEvent("t", {"x": nested(100)}, "a", "d"),
     ],
 )
 def test_what_json_cannot_say_is_refused_and_nothing_is_recorded(log: EventLog, event: NewEvent) -> None:
@@ -227,6 +237,19 @@ def test_what_json_cannot_say_is_refused_and_nothing_is_recorded(log: EventLog, 
 def test_none_is_not_taken_for_a_number_that_json_lacks(log: EventLog) -> None:
     log.append("s", [happened(None)])
     assert whats(log, "s") == [None]
+
+
+def test_what_is_nested_as_deeply_as_may_be_is_read_on_any_stack(log: EventLog) -> None:
+    deepest = {"x": nested(98), "text": '[{"' * 200}
+    log.append("s", [NewEvent("t", deepest, "a", "d")])
+
+    def read_below(frames: int) -> list[object]:
+        return read_below(frames - 1) if frames else [event.data for event in log.read("s")]
+
+    assert read_below(400) == [deepest]
+    with pytest.raises(RecursionError):
+        read_below(sys.getrecursionlimit())
+    assert log.append("s", [happened()]).first == 2
 
 
 def test_data_nested_too_deeply_is_refused(log: EventLog) -> None:

@@ -228,6 +228,17 @@ def test_a_tail_that_somebody_was_told_of_is_corrupt_and_not_cut(tmp_path: Path)
         assert path.read_bytes() == content[:size]
 
 
+def test_a_log_that_was_exchanged_for_another_takes_no_append(tmp_path: Path) -> None:
+    log = FileLog(tmp_path / "a", disk=unsynced())
+    fill(log, "s", 5)
+    other = FileLog(tmp_path / "b", disk=unsynced())
+    fill(other, "s", 9)
+    for told in (log.head("s"), next(log.read("s")).head):
+        exchanged = FileLog(tmp_path / "b", disk=unsynced(), acknowledged={"s": told}.get)
+        with pytest.raises(Corrupt, match=f"line {told.seq} .*the file was replaced"):
+            exchanged.append("s", [happened()])
+
+
 def test_what_this_process_acknowledged_is_missed_even_when_nobody_else_knew(tmp_path: Path) -> None:
     log = FileLog(tmp_path, disk=unsynced())
     fill(log, "s", 3)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from eventlog import (
     Append,
     Conflict,
+    Corrupt,
     FileLog,
     Invalid,
     NotReadable,
@@ -93,6 +96,26 @@ def test_while_the_copy_fails_too_the_stream_is_refused_and_then_goes_on(tmp_pat
     assert [entry.name for entry in log.path("s").parent.iterdir()] == ["events.jsonl"]
 
 
+def test_a_copy_that_does_not_read_back_as_what_was_written_never_takes_the_log_s_place(tmp_path: Path) -> None:
+    class Forgetful(FailingDisk):
+        forgets = False
+
+        def write(self, fd: int, data: bytes) -> int:
+            return super().write(fd, bytes(len(data)) if self.forgets else data)
+
+    disk = Forgetful()
+    log = FileLog(tmp_path, disk=disk)
+    fill(log, "s", 3)
+    before = log.path("s").read_bytes()
+    disk.failures = [("write", 0), ("sync", errno.EIO)]
+    disk.forgets = True
+    with pytest.raises(NotSynced, match="the copy is not whole"):
+        log.append("s", [happened("not durable")])
+    assert log.path("s").read_bytes() == before
+    disk.forgets = False
+    assert log.append("s", [happened(3)]).first == 4
+
+
 def test_another_process_that_waited_for_the_old_file_goes_on_in_the_new_one(tmp_path: Path) -> None:
     disk = FailingDisk()
     log, other = FileLog(tmp_path, disk=disk), FileLog(tmp_path)
@@ -120,16 +143,23 @@ def test_a_first_append_that_fails_anywhere_leaves_an_empty_stream(tmp_path: Pat
     assert log.append("run/a", [happened("again")], expected=0).first == 1
 
 
-def test_of_a_group_that_cannot_be_written_each_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["write", "sync"])
+def test_of_a_group_that_cannot_be_written_nobody_is_told_that_it_was(tmp_path: Path, call: str) -> None:
     disk = FailingDisk()
     log = FileLog(tmp_path, disk=disk)
     log.append("s", [happened("known")], key="k")
-    disk.failures = [("write", errno.ENOSPC)]
-    results = log.commit(
-        "s", [Append((happened(1),)), Append((happened("known"),), key="k"), Append((happened(2),), 99)]
-    )
-    assert [type(result).__name__ for result in results] == ["NotWritten", "Appended", "Conflict"]
+    group = [
+        Append((happened("new"),), key="n"),
+        Append((happened("known"),), key="k"),
+        Append((happened("new"),), key="n"),
+        Append((happened(2),), 99),
+    ]
+    disk.failures = [(call, errno.ENOSPC)]
+    refused = "NotWritten" if call == "write" else "NotSynced"
+    assert [type(result).__name__ for result in log.commit("s", group)] == [refused, refused, refused, "Conflict"]
     assert whats(log, "s") == ["known"]
+    assert [type(result).__name__ for result in log.commit("s", group)] == ["Appended"] * 3 + ["Conflict"]
+    assert whats(log, "s") == ["known", "new"]
 
 
 def test_a_repeated_append_is_synced_before_it_is_called_recorded(tmp_path: Path) -> None:
@@ -300,6 +330,77 @@ def test_a_file_where_a_directory_belongs_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
     with pytest.raises(NotWritten, match="move the file that stands where a directory belongs"):
         FileLog(tmp_path).append("run/a", [happened()])
+
+
+def test_a_file_that_takes_a_directory_s_place_does_not_keep_the_lock(tmp_path: Path) -> None:
+    log = FileLog(tmp_path)
+    fill(log, "run/a", 1)
+    (tmp_path / "run" / "a").rename(tmp_path / "moved")
+    (tmp_path / "run" / "a").write_text("in the way")
+    with pytest.raises(NotWritten, match="move the file"):
+        log.append("run/a", [happened()])
+    with (tmp_path / "moved" / "events.jsonl").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_what_this_process_knows_of_a_stream_outlives_any_number_of_others(tmp_path: Path) -> None:
+    log = FileLog(tmp_path, disk=unsynced())
+    fill(log, "gone", 1)
+    for number in range(30):
+        log.append("sick", [happened(number, filling="." * 100_000)])
+    shutil.rmtree(tmp_path / "gone")
+    damaged = bytearray(log.path("sick").read_bytes())
+    damaged[500] ^= 1
+    log.path("sick").write_bytes(damaged)
+    with pytest.raises(Corrupt):
+        list(log.read("sick"))
+    for number in range(100):
+        fill(log, f"other/{number}", 1)
+    with pytest.raises(Vanished):
+        log.append("gone", [happened()])
+    with pytest.raises(Corrupt):
+        log.append("sick", [happened()])
+
+
+def test_a_stream_that_is_locked_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    log = FileLog(tmp_path, disk=unsynced(), lock_limit_s=60)
+    for number in range(64):
+        fill(log, f"s{number}", 1)
+    with log.path("s0").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=fill, args=(log, "s0", 1))
+        waiting.start()
+        for number in range(1, 70):
+            fill(log, f"s{number}", 1)
+        assert waiting.is_alive()
+    waiting.join(60)
+    assert log.head("s0").seq == 2
+
+
+def test_permissions_outlive_a_repair_and_a_move_to_a_new_file(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    log = FileLog(tmp_path, disk=disk)
+    fill(log, "s", 1)
+    log.path("s").chmod(0o640)
+    disk.failures = [("sync", errno.EIO)]
+    with pytest.raises(NotSynced):
+        fill(log, "s", 1)
+    with log.path("s").open("ab") as file:
+        file.write(b'{"v":1,"seq":2,"id":"')
+    fill(log, "s", 1)
+    modes = {path.name.partition("-")[0]: path.stat().st_mode & 0o777 for path in (tmp_path / "s").iterdir()}
+    assert modes == {"events.jsonl": 0o640, "events.jsonl.torn": 0o640}
+
+
+def test_directories_that_are_no_streams_are_passed_over(tmp_path: Path) -> None:
+    log = FileLog(tmp_path)
+    fill(log, "s", 1)
+    for name in ("", ".trash", "a b"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        shutil.copy(log.path("s"), tmp_path / name / "events.jsonl")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "events.jsonl").symlink_to(tmp_path / "nowhere")
+    assert list(log.streams()) == ["s"]
 
 
 def test_a_directory_in_the_place_of_a_log_is_named(tmp_path: Path) -> None:

@@ -196,3 +196,13 @@ def test_a_key_is_found_in_a_long_past_by_a_process_that_has_not_read_it(long_lo
         assert (again.repeated, again.first, again.lines) == (True, before.first, before.lines)
     assert not fresh.append("s", [happened("new")], key="third").repeated
     assert whats(fresh, "s", 33_005) == ["new"]
+
+
+def test_a_follower_is_woken_and_does_not_wait_for_its_next_look(tmp_path: Path) -> None:
+    log = FileLog(tmp_path, disk=unsynced())
+    follower = log.follow("s", poll_s=3_600)
+    assert isinstance(next(follower), CaughtUp)
+    appending = threading.Thread(target=fill, args=(log, "s", 1))
+    appending.start()
+    assert isinstance(next(follower), Event)  # The time limit of a test is less than an hour.
+    appending.join()

@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path / "blobs", disk=unsynced())
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\0" * 3 * MIB, os.urandom(MIB + 1)])
+@pytest.mark.parametrize("content", [b"", b"x", b"\0" * 3 * MIB, os.urandom(MIB + 1)], ids=len)
 def test_what_was_put_is_got_by_its_digest(store: BlobStore, content: bytes) -> None:
     digest = store.put(content)
     assert digest == hashlib.sha256(content).hexdigest()
@@ -132,3 +132,15 @@ def test_what_a_dead_writer_left_is_swept_away_and_what_a_living_one_writes_is_n
         fcntl.flock(alive, fcntl.LOCK_EX)
         BlobStore(incoming.parent, disk=unsynced()).put(b"other")
         assert [path.name for path in incoming.iterdir()] == ["alive"]
+
+
+def test_a_new_file_that_is_swept_away_before_it_is_locked_is_made_again(tmp_path: Path) -> None:
+    class SweptOnce(FailingDisk):
+        def open(self, path: Path, flags: int) -> int:
+            fd = super().open(path, flags)
+            if flags & os.O_EXCL and self.calls.count("open") == 1:
+                path.unlink()
+            return fd
+
+    store = BlobStore(tmp_path / "blobs", disk=SweptOnce())
+    assert store.get(store.put(b"content")) == b"content"
