@@ -1,129 +1,180 @@
-"""What does a new user see first? A log on the real disk that is written, cut, repaired, spoilt and verified."""
+"""What does a new user see first? A real Ray that runs, loses and is found out, in the words that a user would type."""
 
 from __future__ import annotations
 
-import getpass
+import json
 import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-from eventlog import Appended, Corrupt, FileLog, NewEvent, verify
-
-STREAM = "run/demo"
 _WIDTH_MAX = 110
-_WRITER = """
-import sys
-from pathlib import Path
-from eventlog import FileLog, NewEvent
-log, number = FileLog(Path(sys.argv[1])), 0
-while True:
-    number += 1
-    event = NewEvent("step.finished", {"step": number}, actor=sys.argv[2], door="demo")
-    print(log.append(sys.argv[3], [event], key=f"step-{number}").head, flush=True)
+_WORK = """
+import pathlib, time
+print("bringing up the board", flush=True)
+for lane in range(4):
+    print(f"lane {lane} is up", flush=True)
+    time.sleep(0.2)
+pathlib.Path("out").mkdir(exist_ok=True)
+pathlib.Path("out/report.json").write_text('{"lanes": 4, "ok": true}\\n')
 """
+
+
+class Failed(Exception):
+    """A step did not do what it says."""
 
 
 def play(*, keep: bool) -> int:
     """Play all scenes in a new directory; gives the exit code."""
     top = Path(tempfile.mkdtemp(prefix="merlin-demo-"))
+    scenes = Scenes(top)
     try:
-        Demo(top).play()
-        if keep:
-            print(f"\nThe files are in {top}. Look around:\n  {_python()} -m eventlog verify {top}")
-            print(f"  {_python()} -m eventlog cat {FileLog(top).path(STREAM)}")
-        else:
-            print("\nNothing is left behind; `demo --keep` leaves the files to look at.")
+        scenes.play()
+    except Failed as failure:
+        print(f"\nmerlin: {failure}", file=sys.stderr)
+        return 1
     finally:
-        if not keep:
-            shutil.rmtree(top)
+        scenes.stop()
+        scenes.remove_rays_files()
+        if keep:
+            print(f"\nThe files are in {top}. Look around:\n  {_python()} -m eventlog verify {top / 'state'}")
+        else:
+            shutil.rmtree(top, ignore_errors=True)
+    if not keep:
+        print("\nNothing is left behind; `demo --keep` leaves the files to look at.")
     return 0
 
 
-class Demo:
-    """The scenes, in order; each prints what it does in one line and shows what is on disk after it."""
+class Scenes:
+    """The demo, over a directory of its own."""
 
     def __init__(self, top: Path) -> None:
-        self.top = top
-        self.log = FileLog(top)
-        self.path = self.log.path(STREAM)
-        self.actor = f"{getpass.getuser()}@{socket.gethostname()}"
+        self._top = top
+        self._state = top / "state"
+        self._stopped = True
+        path = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+        (top / "work.py").write_text(_WORK)
 
     def play(self) -> None:
-        """Show what a log survives, and what it does not hide."""
-        scenes: tuple[tuple[str, Callable[[], None]], ...] = (
-            ("Write three events: each is on the disk before it is acknowledged", self._write),
-            ("Repeat one under its idempotency key, as after a lost answer: it is not recorded twice", self._repeat),
-            ("Kill -9 a writer in the middle of its work: what it acknowledged is there", self._kill),
-            ("Cut the last line in half, as a power cut does: it is torn, and all before it is whole", self._cut),
-            ("Go on: the torn bytes are set aside, and the log says so", self._go_on),
-            ("Change one letter of the past: verify names the line, and nothing more is appended", self._spoil),
+        """Play every scene."""
+        _say(
+            "1. Start a Ray head for this directory: its own ports, its own token, its own processes. What is started "
+            "is an event in a log; the status is a look at the world, compared with the record."
         )
-        for number, (text, scene) in enumerate(scenes, 1):
-            print(f"\n{number}. {text}.")
-            scene()
+        self._stopped = False
+        self._merlin("cluster", "start-local")
+        _say(
+            "2. Submit a run. The wish is on disk before Ray is asked, and the submission id is the run id: whatever "
+            "crashes, it is submitted once. `--wait` shows its output and ends with its outcome."
+        )
+        run = self._submit("--capture", "out/*.json", "--wait", "--", sys.executable, "work.py")
+        _say("3. What is known of it, and what it left behind. Both stay readable when the cluster is gone.")
+        self._merlin("jobs", "status", run)
+        self._merlin("artifacts", "list", run)
+        self._merlin("jobs", "logs", "--tail", "1", run)
+        _say("4. Submit a long one, and kill the head under it with SIGKILL, as a crash of the machine would.")
+        long = self._submit("--", sys.executable, "-c", "import time; time.sleep(3600)")
+        self._until(long, "running")
+        self._kill_head()
+        self._merlin("cluster", "status", code=6)
+        self._merlin("jobs", "status", long)
+        _say(
+            "No answer of Ray says nothing about the run, so its status stays, with the time since when it is stale. "
+            "Only when a new head answers and does not know it is it `lost`, with the evidence."
+        )
+        self._merlin("cluster", "start-local")
+        self._merlin("reconcile", "--once")
+        self._merlin("jobs", "list")
+        _say("5. Delete every state file. They are folds of the logs, so they come back, byte for byte.")
+        self._delete_and_rebuild()
+        _say("6. Stop: this head, and nothing else on this host.")
+        self._merlin("cluster", "stop")
+        self._stopped = True
+        _say("Every line of every log vouches for the lines before it:")
+        self._shell([sys.executable, "-m", "eventlog", "verify", "state"])
 
-    def _write(self) -> None:
-        for target in ("saturn_opu_v128", "gemmini_mx", "spacemit_x60"):
-            self._append("run.requested", target=target)
-        self._show(self.path.read_text().splitlines()[-1])
+    def stop(self) -> None:
+        """End the head, also after a failure or an interrupt."""
+        if not self._stopped:
+            self._quietly("cluster", "stop")
 
-    def _repeat(self) -> None:
-        for _ in range(2):
-            event = NewEvent("run.submitted", {"attempt": 1}, actor=self.actor, door="demo")
-            appended = self.log.append(STREAM, [event], key="submit-1")
-            self._show(f"seq {appended.first}{', as before' if appended.repeated else ''}")
+    def remove_rays_files(self) -> None:
+        """Remove what Ray keeps of its sessions, where the path of `top` is too long for its sockets."""
+        record = self._state / "cluster" / "bootstrap.json"
+        if record.is_file() and (temp_dir := json.loads(record.read_text())["temp_dir"]):
+            shutil.rmtree(Path(temp_dir).parent, ignore_errors=True)
 
-    def _kill(self) -> None:
-        command = [sys.executable, "-c", _WRITER, str(self.top), self.actor, STREAM]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as writer:  # noqa: S603  our own Python
-            heads = [writer.stdout.readline() for _ in range(20)] if writer.stdout else []
-            writer.send_signal(signal.SIGKILL)
-            heads += writer.stdout.readlines() if writer.stdout else []
-        acknowledged = heads[-1].strip()
-        self._show(f"the writer's last acknowledged head is {acknowledged}")
-        seq = int(acknowledged.partition(":")[0])
-        found = next(event.head for event in self.log.read(STREAM, seq))
-        self._show(f"the log has at that place     {found}")
+    def _submit(self, *options: str) -> str:
+        target = ("--target", "demo_board", "--workflow", "bringup", "--target-dir", ".")
+        return self._merlin("jobs", "submit", *target, *options).partition("Run ID: ")[2].partition("\n")[0]
 
-    def _cut(self) -> None:
-        self.log = FileLog(self.top)  # A new process: this one would know that the line was acknowledged.
-        with self.path.open("r+b") as file:
-            file.truncate(self.path.stat().st_size - 100)
-        self._verify()
+    def _until(self, run: str, status: str) -> None:
+        """Wait for a status, at most as long as a slow machine takes to start a job."""
+        for _ in range(120):
+            if json.loads(self._quietly("jobs", "status", "-o", "json", run) or "{}").get("status") == status:
+                return
+        raise Failed(f"{run} did not get to be {status}")
 
-    def _go_on(self) -> None:
-        for event in self._append("run.completed", exit_code=0).news:
-            self._show(f"{event.seq:>5}  {event.type}  {event.data}")
-        self._verify()
+    def _kill_head(self) -> None:
+        pid = json.loads((self._state / "cluster" / "bootstrap.json").read_text())["pid"]
+        print(f"$ kill -9 {pid}")
+        os.kill(pid, signal.SIGKILL)
+        print()
 
-    def _spoil(self) -> None:
-        self.path.write_bytes(self.path.read_bytes().replace(b"gemmini_mx", b"gemmini_my"))
-        self._verify()
-        try:
-            FileLog(self.top).append(STREAM, [NewEvent("run.noted", {}, actor=self.actor, door="demo")])
-        except Corrupt as refusal:
-            self._show(f"refused: {refusal}")
+    def _delete_and_rebuild(self) -> None:
+        folded = [path for path in self._state.rglob("*.json") if "witness" not in path.parts]
+        before = {path: path.read_bytes() for path in folded}
+        for path in [*folded, self._state / "index.sqlite"]:
+            path.unlink()
+        print(f"$ rm  # {len(folded)} state files and the index")
+        self._merlin("rebuild")
+        if any(path.read_bytes() != content for path, content in before.items()):
+            raise Failed("a rebuilt file differs from what it was")
+        print(f"{len(before)} files, each the same bytes as before.\n")
 
-    def _append(self, type_: str, **data: str | int) -> Appended:
-        return self.log.append(STREAM, [NewEvent(type_, data, actor=self.actor, door="demo")])
+    def _quietly(self, *words: str) -> str:
+        argv, where = self._argv(*words), self._top
+        done = subprocess.run(argv, cwd=where, env=self._environment, capture_output=True, text=True, check=False)
+        return done.stdout
 
-    def _verify(self) -> None:
-        verdict = verify(self.path)
-        where = "" if verdict.state == "whole" else f", line {verdict.line}: {verdict.why}"
-        self._show(f"{verdict.state}, {verdict.head.seq} events{where}")
+    def _merlin(self, *words: str, code: int = 0) -> str:
+        return self._shell(self._argv(*words), f"merlin ray {shlex.join(words)}", code)
 
-    def _show(self, text: str) -> None:
-        width = min(shutil.get_terminal_size().columns, _WIDTH_MAX)
-        print(textwrap.fill(text, width, initial_indent="     ", subsequent_indent="       ", break_on_hyphens=False))
+    def _argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "merlin_es", "ray", "--state-root", str(self._state), *words]
+
+    def _shell(self, argv: Sequence[str], shown: str = "", code: int = 0) -> str:
+        """Run and show a command; gives what it printed."""
+        print(f"$ {_short(shown or f'python {shlex.join(argv[1:])}')}", flush=True)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            argv, cwd=self._top, env=self._environment, stdout=pipe, stderr=subprocess.STDOUT
+        ) as process:
+            assert process.stdout  # noqa: S101  asked for
+            printed = b""
+            for line in process.stdout:
+                printed += line
+                print(_short(line.decode(errors="replace").rstrip()).replace(f"{self._top}/", ""), flush=True)
+        print()
+        if process.returncode != code:
+            raise Failed(f"that ended with exit code {process.returncode} instead of {code}")
+        return printed.decode(errors="replace")
+
+
+def _say(text: str) -> None:
+    width = min(shutil.get_terminal_size((_WIDTH_MAX, 24)).columns, _WIDTH_MAX)
+    print(textwrap.fill(text, width) + "\n", flush=True)
+
+
+def _short(text: str) -> str:
+    return text.replace(sys.executable, "python")
 
 
 def _python() -> str:

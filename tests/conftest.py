@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytest_plugins = ["tests.ray_cluster"]
+
 Figure = Callable[[str], None]
 
 

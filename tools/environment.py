@@ -101,7 +101,7 @@ def build(wanted: str, lock_fd: int) -> None:
     require_venv()
     base = Path(sys.executable).resolve()  # Not the link to it in `.venv`, which is emptied now.
     clear()
-    say(f"preparing {VENV} with Python {running()}: once, some 20 seconds and 200 MB")
+    say(f"preparing {VENV} with Python {running()}: once, about a minute and 500 MB")
     run([str(base), "-I", "-m", "venv", str(VENV)], lock_fd)
     install = [str(PYTHON), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-user"]
     run([*install, "--progress-bar=off", "--require-hashes", "-r", str(LOCK)], lock_fd)

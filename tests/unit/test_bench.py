@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.examples import ROOT
 
 
@@ -18,3 +20,31 @@ def test_a_quick_benchmark_measures_every_row_and_removes_its_files(tmp_path: Pa
     assert len(report["rows"]) == 9
     assert done.returncode == bool(report["missed"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_measured_of_runs_without_ray_has_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches import listing, runs
+
+    monkeypatch.setattr(listing, "FEW", 60)
+    monkeypatch.setattr(listing, "MANY", 80)
+    rows = list(runs.rows_without_ray(tmp_path, quick=True, most=120, events=60))
+    assert [row.what for row in rows] == [
+        "one status of a run with 60 events",
+        "`true` as a job through the wrapper",
+        "list the newest 50 of 120 runs",
+        "`jobs list` of 120 runs",
+    ]
+    standings = [row.baseline for row in rows] + [row.ours for row in rows]
+    assert all(standing.cost > 0 and standing.low <= standing.ratio <= standing.high for standing in standings)
+
+
+def test_a_program_that_fails_is_not_taken_for_a_fast_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches.programs import Failed, Programs
+
+    programs = Programs(tmp_path)
+    assert programs.output(programs.typer()) == "Hello ada\n"
+    assert programs.output(programs.merlin(tmp_path / "state", "jobs", "list")) == "No runs.\n"
+    with pytest.raises(Failed, match="there is no run 'nothing'"):
+        programs.running(programs.merlin(tmp_path / "state", "jobs", "status", "nothing"))()

@@ -85,6 +85,8 @@ def _value(cost: float, unit: Unit) -> float:
     match unit:
         case "µs":
             return cost * 1e6
+        case "ms":
+            return cost * 1e3
         case "events/s":
             return 1 / cost
         case "MB":

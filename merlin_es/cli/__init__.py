@@ -1,0 +1,118 @@
+"""What does a person type? `merlin VERB`; each verb turns its words into one call and prints what came of it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated
+
+import typer
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
+
+from merlin_es.cli.verbs import Verbs
+
+INTERRUPTED = 128 + signal.SIGINT
+WIDTH_MAX = 120
+
+app = Verbs("Merlin ES: an event-sourced control plane for hardware bring-up.")
+app.group_in("merlin_es.cli.ray")
+
+
+@app.callback()
+def merlin() -> None:
+    """Merlin ES: an event-sourced control plane for hardware bring-up."""
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the files and say where they are.")] = False,
+) -> None:
+    """Show in a minute what Merlin does with a real Ray: run, watch, read, lose, find again, rebuild, stop."""
+    from merlin_es import demo as scenes
+
+    raise typer.Exit(scenes.play(keep=keep))
+
+
+def main() -> None:
+    """Run the command line; an error that was raised on purpose becomes one line and its exit code."""
+    try:
+        code = _run()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _run() -> int:
+    from eventlog.errors import Damaged, EventLogError
+    from merlin_es.errors import MerlinError, Sick, Usage
+
+    _prepare()
+    try:
+        return _invoke(sys.argv[1:])
+    except MerlinError as error:
+        return _complain(str(error), error.exit_code)
+    except Damaged as error:
+        return _complain(str(error), Sick.exit_code)
+    except EventLogError as error:
+        return _complain(str(error), MerlinError.exit_code)
+    except NoArgsIsHelpError as error:
+        typer.echo(error.format_message(), err=True)  # Help that nobody asked for is no result.
+        return Usage.exit_code
+    except ClickException as error:
+        return _complain(_usage(error), Usage.exit_code)
+    except BrokenPipeError:
+        return 0  # Who reads has had enough.
+    except OSError as error:
+        return _complain(_what_is_wrong(error), MerlinError.exit_code)
+
+
+def _prepare() -> None:
+    """Have every text printable, every warning on one line, and SIGTERM and SIGHUP end this process in order."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # As it is when whoever started us closed it.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # they are text files here
+    warnings.formatwarning = lambda message, *_more, **_also: f"merlin: {message}\n"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # Whatever is half done is undone on the way, as after Ctrl-C.
+
+
+def _invoke(words: Sequence[str]) -> int:
+    """Do what the words say, as typer's own main does, which would answer for Ctrl-C and a broken pipe in its way."""
+    try:
+        with app.group("merlin").make_context("merlin", list(words), max_content_width=WIDTH_MAX) as context:
+            context.command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    return 0
+
+
+def _usage(error: ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    verb = context.command_path if context else "merlin ray VERB"
+    return f"{error.format_message().rstrip('.')}: see `{verb} --help`"
+
+
+def _what_is_wrong(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}: make room and give access there, then repeat the call"
+
+
+def _complain(text: str, code: int) -> int:
+    from merlin_es.cli.printing import printable
+
+    first, *more = text.splitlines() or [""]
+    try:
+        typer.echo(f"merlin: {printable(first)}", err=True)
+        for line in more:
+            typer.echo(printable(line), err=True)
+    except OSError:
+        pass  # Nobody can be told; the exit code still says it.
+    return code

@@ -1,0 +1,78 @@
+"""`merlin ray artifacts`: list, fetch, index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from merlin_es.cli.printing import (
+    Output,
+    OutputOption,
+    print_json,
+    print_lines,
+    printable,
+    require_earnest,
+    settings,
+)
+from merlin_es.cli.verbs import Verbs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from projections.artifacts import Artifact
+
+app = Verbs("The files that runs leave behind.")
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
+
+
+@app.command("list")
+def list_(context: typer.Context, run: RunId, output: OutputOption = Output.TEXT) -> None:
+    """List the artifacts of a run as they were when it ended, or were indexed last."""
+    from merlin_es import bootstrap
+
+    _show(bootstrap.build(settings(context)).artifacts(run), output)
+
+
+@app.command()
+def index(context: typer.Context, run: RunId, output: OutputOption = Output.TEXT) -> None:
+    """Index the target directory again, as a new event."""
+    from merlin_es import bootstrap
+
+    require_earnest(context)
+    _show(bootstrap.build(settings(context)).index_artifacts(run), output)
+
+
+@app.command()
+def fetch(
+    context: typer.Context,
+    run: RunId,
+    name: Annotated[str, typer.Argument(help="The name, or the end of one that is unique.")],
+    to: Annotated[Path | None, typer.Option(help="A file or a directory [default: here].")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Copy an artifact here, verified against what was indexed."""
+    from merlin_es import bootstrap
+
+    require_earnest(context)
+    fetched = bootstrap.build(settings(context)).fetch(run, name, to, force=force)
+    note = "from the captured bytes: the file has changed since, or is gone" if fetched.from_blob else None
+    if output == Output.JSON:
+        print_json({"name": name, "path": str(fetched.path), "size_bytes": fetched.size_bytes, "message": note})
+        return
+    print_lines([("Artifact", name), ("Path", fetched.path), ("Size", fetched.size_bytes), ("Message", note)])
+
+
+def _show(found: Sequence[Artifact], output: Output) -> None:
+    if output == Output.JSON:
+        from dataclasses import asdict
+
+        print_json([asdict(artifact) for artifact in found])
+        return
+    for artifact in found:
+        typer.echo(printable(f"{artifact.name} {artifact.kind} {artifact.size_bytes}B"))
+    if not found:
+        typer.echo("No artifacts.")

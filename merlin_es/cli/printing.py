@@ -1,0 +1,141 @@
+"""How is a state shown? In the lines of old, or as the JSON of its file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from merlin_es.settings import Settings
+
+
+class Output(StrEnum):
+    """How to print."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+"""What breaks a line, moves a cursor, or turns the order of what is read."""
+
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Lines for people, or JSON for programs.")]
+
+
+def settings(context: typer.Context) -> Settings:
+    """Give the settings of this call."""
+    from merlin_es.errors import Usage
+    from merlin_es.settings import load
+
+    try:
+        cwd = Path.cwd()
+    except OSError as error:
+        raise Usage(f"the current directory cannot be entered ({error.strerror}): change to another one") from None
+    return load(context.obj[1], os.environ, cwd)
+
+
+def is_dry_run(context: typer.Context) -> bool:
+    """Whether nothing is to be done."""
+    return bool(context.obj[0])
+
+
+def require_earnest(context: typer.Context) -> None:
+    """Refuse --dry-run before a verb that cannot say what it would do; raises Usage."""
+    from merlin_es.errors import Usage
+
+    if is_dry_run(context):
+        raise Usage(f"`{context.command_path}` has no dry run, and nothing was done: leave out --dry-run")
+
+
+def printable(text: str) -> str:
+    """Give a text that stays on its line and does nothing to a terminal: without escape sequences and controls."""
+    return _CONTROLS.sub(" ", _ESCAPES.sub("", text))
+
+
+def print_lines(lines: Iterable[tuple[str, object]]) -> None:
+    """Print `Name: value` for each that has a value; a value stays on its line."""
+    for name, value in lines:
+        if value not in (None, ""):
+            typer.echo(f"{name}: {printable(str(value))}")
+
+
+def print_json(value: object) -> None:
+    """Print JSON as Merlin's files have it; in ASCII where what is printed is not UTF-8."""
+    is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf8))
+
+
+def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns as wide as they need to be; on a terminal the last one is cut to its width."""
+    table = [[" ".join(printable(cell).split()) for cell in row] for row in (names, *rows)]
+    widths = [max(_width(row[at]) for row in table) for at in range(len(names))]
+    room = os.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 0
+    for row in table:
+        cells = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+        typer.echo(_cut("  ".join(cells).rstrip(), room))
+
+
+def as_pairs(texts: Sequence[str], option: str) -> Mapping[str, str]:
+    """Read `K=V` options; a bare word is `"true"`."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key:
+            raise typer.BadParameter(f"{text!r} is not K=V", param_hint=option)
+        pairs[key] = value if equals else "true"
+    return pairs
+
+
+def as_path(text: str, option: str) -> str:
+    """Read a path, taken from here."""
+    require_path(text, option)
+    return str(Path(text).absolute())
+
+
+def require_path(text: str, option: str) -> None:
+    """Refuse a path that is empty, as an unset variable is: it would be the current directory."""
+    if not text:
+        raise typer.BadParameter("it is empty; give a path, or `.` for the current directory", param_hint=option)
+
+
+def as_amounts(texts: Sequence[str], option: str) -> Mapping[str, float]:
+    """Read `NAME=AMOUNT` options; a bare name is one of it."""
+    amounts = {}
+    for key, value in as_pairs(texts, option).items():
+        try:
+            amounts[key] = 1.0 if value == "true" else float(value)
+        except ValueError:
+            raise typer.BadParameter(f"{key}={value} is not NAME=AMOUNT", param_hint=option) from None
+        if not 0 < amounts[key] < 1e9:
+            raise typer.BadParameter(f"{key}={value}: an amount is more than 0", param_hint=option)
+    return amounts
+
+
+def _width(text: str) -> int:
+    """Count the columns that a terminal gives to a text."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
+
+
+def _cut(text: str, room: int) -> str:
+    """Cut a text to the columns of a terminal; 0 is room enough."""
+    if not room or _width(text) <= room:
+        return text
+    left, kept = room - 1, []
+    for each in text:
+        left -= _width(each)
+        if left < 0:
+            break
+        kept.append(each)
+    return "".join(kept) + "…"

@@ -1,0 +1,50 @@
+"""`merlin ray rebuild`: the state files, from the logs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from merlin_es.cli.printing import Output, OutputOption, is_dry_run, print_json, printable, settings
+
+
+def rebuild(
+    context: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="Only say what differs; exit code 4 if any does.")] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Write every state file anew from the logs.
+
+    They are never truth, and can be deleted at any time.
+    """
+    import sqlite3
+
+    from merlin_es import bootstrap
+    from merlin_es.errors import MerlinError
+    from projections.files import rebuild as rebuilt
+
+    check = check or is_dry_run(context)
+    where = settings(context)
+    ledger = bootstrap.ledger(where)
+    verdicts = list(rebuilt(ledger.log, where.state_root, check=check))
+    if not check:
+        try:
+            ledger.index.rebuild()
+        except sqlite3.Error as error:
+            raise MerlinError(
+                f"the index in {where.state_root} cannot be written ({error}): make room and give access there, "
+                "then repeat the call"
+            ) from None
+    different = [verdict for verdict in verdicts if verdict.state not in ("same", "written")]
+    if output == Output.JSON:
+        print_json([{"path": str(verdict.path), "state": verdict.state, "why": verdict.why} for verdict in verdicts])
+    else:
+        for verdict in different:
+            typer.echo(printable(f"{verdict.state}  {verdict.path}  {verdict.why}".rstrip()))
+        counted = Counter(verdict.state for verdict in verdicts)
+        typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No state files.")
+    sick = any(verdict.state == "sick" for verdict in verdicts)
+    if sick or (check and different):
+        raise typer.Exit(7 if sick else 4)

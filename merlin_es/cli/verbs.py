@@ -1,0 +1,74 @@
+"""How is of all verbs only that one imported and built which somebody types?"""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Verbs:
+    """A group of verbs; functions are added to it as to a typer.Typer, and what other modules have by their names."""
+
+    def __init__(self, text: str) -> None:
+        self._app = _plain(help=text, no_args_is_help=True)
+        self._builders = _Builders()
+
+    def callback(self) -> Callable[[F], F]:
+        """Have a function take the options that stand before the verb."""
+        return self._app.callback()
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:  # noqa: ANN401  those of typer
+        """Add a function as a verb, by default under its own name."""
+
+        def add(function: F) -> F:
+            verb = name or function.__name__
+            self._builders[verb] = lambda: _built(verb, function, settings)
+            return function
+
+        return add
+
+    def group_in(self, path: str) -> None:
+        """Add the group that a module has as `app`, under the name of the module."""
+        verb = _last(path)
+        self._builders[verb] = lambda: import_module(path).app.group(verb)
+
+    def function_in(self, path: str) -> None:
+        """Add the function that is named as its module as a verb."""
+        verb = _last(path)
+        self._builders[verb] = lambda: _built(verb, getattr(import_module(path), verb), {})
+
+    def group(self, name: str) -> TyperGroup:
+        """Build the group, and none of its verbs."""
+        group = get_group(self._app)
+        group.name = name
+        group.commands = self._builders
+        return group
+
+
+class _Builders(UserDict[str, Any]):
+    """What builds each verb, by its name; looking one up builds it."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  a command of typer, which does not export the type
+        return self.data[name]()
+
+
+def _built(name: str, function: Callable[..., Any], settings: dict[str, Any]) -> Any:  # noqa: ANN401  likewise
+    app = _plain()
+    app.command(name, **settings)(function)
+    return get_command(app)
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _plain(**settings: Any) -> typer.Typer:  # noqa: ANN401  those of typer
+    return typer.Typer(add_completion=False, rich_markup_mode=None, **settings)

@@ -1,0 +1,80 @@
+"""What is kept of an attempt when it has ended, so that it can be read when the cluster is gone?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import eventlog
+from merlin_es import artifacts
+from merlin_es.errors import ClusterError
+from merlin_es.failpoints import reach
+from merlin_es.ports import JobServer
+from projections.cluster import ClusterRecord
+from projections.events.run import ArtifactsIndexed, LogsCaptured, RunEvent
+from projections.run_record import Attempt, RunRecord
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Keeps the driver's output and the index of the artifacts."""
+
+    state_root: Path
+    blobs: eventlog.BlobStore
+
+    def keep(
+        self, record: RunRecord, events: Sequence[RunEvent], server: JobServer | None, cluster: ClusterRecord
+    ) -> tuple[RunEvent, ...]:
+        """Give what is kept at the end that `events` tell of."""
+        attempt = record.attempt
+        if attempt is None:
+            return ()
+        kept: list[RunEvent] = []
+        if attempt.logs_sha256 is None:
+            kept.append(self.logs(attempt, server, cluster))
+        if not any(event.type == "run.attempt_failed" for event in events):
+            kept.extend(self.artifacts(record))
+        return tuple(kept)
+
+    def logs(self, attempt: Attempt, server: JobServer | None, cluster: ClusterRecord) -> LogsCaptured:
+        """Store the driver's output; where nobody has it any more, say so."""
+        reach("logs.before")
+        content, why = None, "nobody could be asked"
+        if server:
+            try:
+                content = server.logs(attempt.submission_id)
+                why = "Ray has no log of it"
+            except ClusterError as error:
+                why = str(error)
+        if content is None:
+            content = driver_log(attempt, cluster)
+        reach("logs.after")
+        if content is None:
+            return LogsCaptured(attempt=attempt.number, sha256="", size_bytes=0, not_captured=why)
+        digest = self.blobs.put(content)
+        return LogsCaptured(attempt=attempt.number, sha256=digest, size_bytes=len(content))
+
+    def artifacts(self, record: RunRecord) -> tuple[ArtifactsIndexed, ...]:
+        """Index what lies in the target directory now."""
+        reach("artifacts.before")
+        request = record.request
+        index = artifacts.index(Path(request.target_dir), request.captures, self.blobs, excluded=(self.state_root,))
+        reach("artifacts.after")
+        return artifacts.pages(index)
+
+
+def driver_log(attempt: Attempt, cluster: ClusterRecord) -> bytes | None:
+    """Read the driver's output where a head of ours has left it, dead or alive."""
+    path = driver_log_path(attempt, cluster)
+    try:
+        return path.read_bytes() if path else None
+    except OSError:
+        return None
+
+
+def driver_log_path(attempt: Attempt, cluster: ClusterRecord) -> Path | None:
+    """Give the file that a head on this host writes the driver's output to."""
+    if cluster.temp_dir is None or "/" in attempt.session_name or not attempt.session_name:
+        return None
+    return Path(cluster.temp_dir, attempt.session_name, "logs", f"job-driver-{attempt.submission_id}.log")

@@ -1,0 +1,104 @@
+"""How does a decision get into a log? Fold, decide, append where it was decided; and again when somebody was faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import eventlog
+from merlin_es.errors import MerlinError, NotFound
+from merlin_es.failpoints import reach
+from projections.cluster import ClusterRecord
+from projections.events.base import DomainEvent
+from projections.events.cluster import ClusterEvent
+from projections.events.run import RunEvent
+from projections.files import Publisher
+from projections.index import Index
+from projections.layout import CLUSTER, is_run_id, run_stream
+from projections.run_record import RunRecord
+
+CONFLICTS_MAX = 20
+"""How often a decision is taken again because the stream moved. Each time somebody else got on, so this is generous."""
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The logs, with who writes to them and through which door; `ring` wakes who waits for news."""
+
+    log: eventlog.FileLog
+    publisher: Publisher
+    index: Index
+    actor: str
+    door: str
+    ring: Callable[[], None]
+
+    def run(self, run_id: str) -> RunRecord:
+        """Give a run as its log has it; raises NotFound."""
+        record, _ = self.publisher.run_at_head(_stream(run_id))
+        if record is None:
+            raise NotFound(
+                f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are"
+            )
+        return record
+
+    def has_run(self, run_id: str) -> bool:
+        """Tell whether the ledger has a log of that run, be it sick."""
+        if not is_run_id(run_id):
+            return False
+        path = self.log.path(run_stream(run_id))
+        return path.is_file() and path.stat().st_size > 0
+
+    def cluster(self) -> ClusterRecord:
+        """Give the cluster as its log has it."""
+        return self.publisher.cluster()
+
+    def change_run(
+        self, run_id: str, decide: Callable[[RunRecord | None], Sequence[RunEvent]], *, cause: int | None = None
+    ) -> RunRecord:
+        """Append what `decide` makes of the run, and give the run as it is then; published when this returns."""
+        state = self._transact(_stream(run_id), self.publisher.run_at_head, decide, corr=run_id, cause=cause)
+        if state is None:
+            raise NotFound(f"there is no run {run_id!r} in this state root")
+        return state
+
+    def change_cluster(self, decide: Callable[[ClusterRecord], Sequence[ClusterEvent]]) -> ClusterRecord:
+        """Append what `decide` makes of the cluster, and give it as it is then; published when this returns."""
+        return self._transact(CLUSTER, self.publisher.cluster_at_head, decide, corr=None)
+
+    def _transact(
+        self,
+        stream: str,
+        load: Callable[[str], tuple[S, eventlog.Head]],
+        decide: Callable[[S], Sequence[DomainEvent]],
+        *,
+        corr: str | None,
+        cause: int | None = None,
+    ) -> S:
+        for _ in range(CONFLICTS_MAX):
+            state, head = load(stream)
+            events = decide(state)
+            if not events:
+                return state
+            recorded = [event.recorded_by(self.actor, self.door, corr=corr, cause=cause) for event in events]
+            reach("append.before")
+            with self.publisher.appending(stream, head):
+                try:
+                    self.log.append(stream, recorded, expected=head)
+                except eventlog.Conflict:
+                    continue
+                reach("append.after")
+                self.publisher.publish(stream)
+            reach("publish.after")
+            self.ring()
+            return load(stream)[0]
+        raise MerlinError(f"{stream} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
+
+
+def _stream(run_id: str) -> str:
+    try:
+        return run_stream(run_id)
+    except eventlog.Invalid as error:
+        raise NotFound(f"{error}; `merlin ray jobs list` shows the runs there are") from None

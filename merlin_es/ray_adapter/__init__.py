@@ -1,0 +1,1 @@
+"""How does Merlin speak with a Ray cluster? Over HTTP alone: nothing in here imports ray."""

@@ -1,0 +1,98 @@
+"""How are runs shown without folding anything, where what is on disk is still all that there is to say?
+
+The frequent verbs come through here, so nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from merlin_es.errors import NotFound, Usage
+from projections import fresh
+from projections.statuses import STATUSES, TERMINAL
+
+if TYPE_CHECKING:
+    from merlin_es.settings import Settings
+
+_AGO = re.compile(r"(\d{1,9})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def status(settings: Settings, run_id: str, *, cached: bool) -> Mapping[str, Any]:
+    """Give a run as `run_record.json` has it, after one look at Ray when it has not ended, unless `cached`.
+
+    `stale_since` tells since when the cluster gives no answer. Raises NotFound.
+    """
+    from eventlog.errors import Invalid
+
+    try:
+        known = fresh.read_record(settings.state_root, run_id)
+    except Invalid as error:
+        raise NotFound(str(error)) from None
+    if known is not None and (cached or known["status"] in TERMINAL):
+        return known if known["status"] in TERMINAL else {**known, **_staleness(settings)}
+    from merlin_es import bootstrap
+    from projections.projection import run_json
+
+    merlin = bootstrap.build(settings)
+    record = merlin.status(run_id, cached=cached)
+    stale = merlin.cluster.peek().unreachable_since
+    return {**run_json(record), **({"stale_since": stale} if stale and not record.is_terminal else {})}
+
+
+def runs(
+    settings: Settings,
+    *,
+    status: str | None,
+    target: str | None,
+    workflow: str | None,
+    source: str | None,
+    since: str | None,
+    limit: int,
+) -> Sequence[Mapping[str, Any]]:
+    """List runs from the index, the newest first."""
+    from dataclasses import asdict
+
+    from projections.index import Index
+
+    if status is not None and status not in STATUSES:
+        raise Usage(f"{status!r} is not the status of a run: use one of {', '.join(STATUSES)}")
+    rows = Index(settings.state_root).list(
+        status=status,
+        target=target,
+        workflow=workflow,
+        source=source,
+        since=None if since is None else moment(since, datetime.now(UTC)),
+        limit=limit,
+    )
+    return [asdict(row) for row in rows]
+
+
+def moment(text: str, now: datetime) -> str:
+    """Read `90m`, `24h`, `7d` as that long ago, or a date or time (ISO 8601, UTC unless it says otherwise)."""
+    if match := _AGO.fullmatch(text):
+        try:
+            then = now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        except OverflowError:
+            raise Usage(f"{text!r} is before all time: give a shorter one") from None
+    else:
+        try:
+            then = datetime.fromisoformat(text)
+        except ValueError:
+            raise Usage(
+                f"{text!r} is no time: write 2026-11-23, 2026-11-23T07:00, or 90m, 24h, 7d for that long ago"
+            ) from None
+        try:
+            then = then.replace(tzinfo=then.tzinfo or UTC).astimezone(UTC)
+        except OverflowError:
+            raise Usage(f"{text!r} is outside of all time: give one nearer to now") from None
+    return then.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _staleness(settings: Settings) -> dict[str, str]:
+    cluster = fresh.read_cluster(settings.state_root)
+    since = cluster.get("unreachable_since") if cluster else None
+    return {"stale_since": since} if since else {}

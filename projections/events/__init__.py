@@ -1,0 +1,1 @@
+"""Which facts does Merlin record? One module for each kind of stream."""

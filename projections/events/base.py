@@ -1,0 +1,72 @@
+"""What do all domain events have in common, and how do they get into a log and out of it?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+import eventlog
+
+E = TypeVar("E", bound="DomainEvent")
+
+
+class UnknownEvent(Exception):
+    """A log holds a fact that this release has no name for: upgrade Merlin, then repeat the call."""
+
+
+class DomainEvent(BaseModel):
+    """A fact, past tense. Its shape is on disk: fields are added with defaults, never changed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+
+    type: str
+
+    def recorded_by(
+        self, actor: str, door: str, *, corr: str | None = None, cause: int | str | None = None
+    ) -> eventlog.NewEvent:
+        """Give the event as a log takes it."""
+        data = self.model_dump(mode="json", exclude={"type"})
+        return eventlog.NewEvent(type=self.type, data=data, actor=actor, door=door, corr=corr, cause=cause)
+
+
+class Repaired(DomainEvent):
+    """The log cut off what an interrupted append had left; it is kept beside the log."""
+
+    offset: int
+    length: int
+    sha256: str
+    kept: str
+
+
+class Recorded(NamedTuple, Generic[E]):
+    """An event with what the log says of it: number, time (ISO 8601, UTC, fixed width), who, and through which door."""
+
+    seq: int
+    time: str
+    actor: str
+    door: str
+    event: E
+
+
+class Codec(Generic[E]):
+    """Turns the lines of one kind of stream into its events; `union` is discriminated by `type`."""
+
+    def __init__(self, union: Any) -> None:  # noqa: ANN401  no type says "a union of classes"
+        self._adapter: TypeAdapter[E] = TypeAdapter(union)
+
+    def decode(self, events: Iterable[eventlog.Event]) -> Iterator[Recorded[E]]:
+        """Yield the events; raises UnknownEvent at a type that the union lacks."""
+        for event in events:
+            data = bytes(event.raw)
+            begin = b'{"type":' + json.dumps(event.type).encode()
+            try:
+                decoded = self._adapter.validate_json(begin + (b"}" if data == b"{}" else b"," + data[1:]))
+            except ValidationError as error:
+                raise UnknownEvent(
+                    f"{event.stream}#{event.seq}: this release does not know {event.type} in that shape "
+                    f"({error.errors()[0]['msg']}): upgrade Merlin, then repeat the call"
+                ) from None
+            yield Recorded(event.seq, event.time, event.actor, event.door, decoded)

@@ -1,0 +1,273 @@
+"""How do folds get onto the disk, and back when somebody has lost or changed them?
+
+A power cut may take back a file that was published, never mix it or leave it empty: it is written beside its place,
+synced and renamed. The name is not synced: what the disk then has is an older file, whose stamp says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from eventlog import Damaged, Disk, EventLog, Head, NotReadable, quiet
+from eventlog.disk import write_all
+from eventlog.frame import origin
+from projections.artifacts import Artifact
+from projections.cluster import ClusterRecord
+from projections.events.base import UnknownEvent
+from projections.fresh import read_document, stamp_of, stamps
+from projections.index import Index
+from projections.layout import CLUSTER, StateLayout, run_id_of, run_stream
+from projections.projection import (
+    Files,
+    RunState,
+    file_names,
+    has_projection,
+    projection_of,
+    run_document,
+)
+from projections.run_record import RunRecord
+from projections.statuses import OPEN
+
+__all__ = ["NotPublished", "Publisher", "Verdict", "rebuild", "stamps"]
+
+STREAMS_MAX: Final = 256
+"""How many streams a process remembers; of any other it reads the log from its first event."""
+LOCK_LIMIT_S: Final = 30.0
+"""How long a publisher waits for those who append. Turns are milliseconds."""
+
+
+class NotPublished(Exception):
+    """A projected file could not be written. The log has everything: remove the cause, then `rebuild`."""
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        super().__init__(
+            f"{path} cannot be written ({cause.strerror or cause}); what it was to say is in the log beside it: "
+            "remove the cause, then have the files rebuilt"
+        )
+        self.path = path
+        self.errno = cause.errno
+
+
+class Folded(NamedTuple):
+    """The state of a stream, and the head that it was folded up to."""
+
+    state: Any
+    head: Head
+
+
+class Publisher:
+    """Folds streams, and writes the states out. Any number of threads and processes may publish the same stream."""
+
+    def __init__(self, log: EventLog, root: Path, index: Index | None = None, disk: Disk | None = None) -> None:
+        self._log = log
+        self._root = root
+        self._layout = StateLayout(root)
+        self._index = index
+        self._disk = disk or Disk()
+        self._known: dict[str, Folded] = {}  # The least recently used first. Only dict operations that are atomic.
+
+    def fold(self, stream: str) -> Folded:
+        """Give the state of a stream as its log has it; only what is new since this process last looked is read."""
+        known = self._known.pop(stream, None)
+        folded = known and self._go_on(stream, known)
+        if folded is None:
+            folded = Folded(*projection_of(stream).fold_all(stream, self._log))
+        if folded.head.seq == 0:
+            return folded
+        self._known[stream] = folded
+        while len(self._known) > STREAMS_MAX:
+            self._known.pop(next(iter(self._known)), None)
+        return folded
+
+    def run_at_head(self, stream: str) -> tuple[RunRecord | None, Head]:
+        """Give the run of `stream`, None before it begins, and the head that it was folded up to."""
+        state, head = self.fold(stream)
+        return state.record, head
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """Give a run as its log has it, None when it has not begun; raises Invalid for what cannot be an id."""
+        return self.run_at_head(run_stream(run_id))[0]
+
+    def artifacts(self, run_id: str) -> tuple[Artifact, ...]:
+        """Give the artifacts of a run as they were indexed last."""
+        state: RunState = self.fold(run_stream(run_id)).state
+        return state.artifacts.files or ()
+
+    def cluster_at_head(self, stream: str = CLUSTER) -> tuple[ClusterRecord, Head]:
+        """Give the cluster, and the head that it was folded up to."""
+        record, head = self.fold(stream)
+        return record, head
+
+    def cluster(self) -> ClusterRecord:
+        """Give the cluster as its log has it."""
+        return self.cluster_at_head()[0]
+
+    @contextmanager
+    def appending(self, stream: str, head: Head) -> Iterator[None]:
+        """Say, before an append behind `head`, that the index may be behind from here on until it is published.
+
+        An append that is made outside of this, or behind another head, may be missing in lists when its process dies
+        before it has published.
+        """
+        run_id = run_id_of(stream)
+        known = self._known.get(stream)
+        if self._index is None or run_id is None or (known and known.head == head and _is_open(known.state)):
+            yield
+            return
+        with self._index.in_doubt(run_id, head.seq):
+            yield
+
+    def publish(self, stream: str) -> Folded:
+        """Fold `stream` and replace each of its files that says something else; raises NotPublished.
+
+        Done while nobody appends, so nobody publishes less after more, and what is published is durable.
+        """
+        before = self._known.get(stream) or self.fold(stream)  # A long past is read before others have to wait.
+        run_id, path = run_id_of(stream), self._layout.path(stream)
+        try:
+            with quiet(path, LOCK_LIMIT_S) as fd:
+                folded = self.fold(stream)
+                files = projection_of(stream).files(stream, *folded)
+                changed = [name for name, content in files.items() if _content(self._root / name) != content]
+                if changed and fd is not None:
+                    self._disk.sync(fd)  # Whoever wrote the last event may have died before its sync.
+                for name in changed:
+                    path = self._root / name
+                    self._write(path, files[name])
+                mark = self._index.mark(run_id) if self._index and run_id else ""
+        except OSError as error:
+            raise NotPublished(path, error) from error
+        if run_id and not (_is_open(before.state) and _is_open(folded.state)):
+            self._note(run_id, folded, mark)
+        return folded
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Replace a file. Only one process at a time does, so whoever comes next takes over what a dead one left."""
+        temporary = path.with_name(f".{path.name}.new")
+        fd = self._disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            write_all(self._disk, fd, content)
+            self._disk.sync(fd)
+        except OSError:
+            with suppress(OSError):
+                self._disk.unlink(temporary)
+            raise
+        finally:
+            self._disk.close(fd)
+        self._disk.rename(temporary, path)
+
+    def _note(self, run_id: str, folded: Folded, mark: str) -> None:
+        if self._index and folded.state.record:
+            self._index.note(run_id, run_document(folded.state.record, folded.head), mark)
+
+    def _go_on(self, stream: str, known: Folded) -> Folded | None:
+        """Fold what is new; None when the log is not the one that was folded."""
+        events = self._log.read(stream, known.head.seq)
+        first = next(events, None)
+        if first is None or first.head != known.head:
+            return None
+        return Folded(*projection_of(stream).fold(events, *known))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a projected file was found to be, or, once it was `written`, what it had been, in `why`.
+
+    `path` is relative to the state root. `stale`: the fold of an earlier point of the log, or an empty file; `edited`:
+    the fold of no point; `orphan`: there is no log that it could come from; `sick`: a log that cannot be folded, or a
+    file that cannot be written.
+    """
+
+    path: str
+    state: Literal["same", "missing", "stale", "edited", "written", "orphan", "sick"]
+    why: str = ""
+
+
+def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None = None) -> Iterator[Verdict]:
+    """Compare every projected file with its log and, unless only to `check`, write those that differ.
+
+    A log that is damaged is named, and the others go on. Nothing is removed.
+    """
+    publisher = Publisher(log, root, disk=disk)
+    layout = StateLayout(root)
+    folded = set()
+    for stream in log.streams():
+        if not has_projection(stream):
+            continue
+        folded.add(stream)
+        try:
+            verdicts = _verdicts(log, root, stream)
+            if not check:
+                publisher.publish(stream)
+                verdicts = [_written(verdict) for verdict in verdicts]
+            yield from verdicts
+        except NotPublished as error:
+            yield Verdict(str(error.path.relative_to(root)), "sick", str(error))
+        except (Damaged, NotReadable, UnknownEvent) as error:
+            yield Verdict(str(layout.path(stream).relative_to(root)), "sick", str(error))
+    for stream in (CLUSTER, *(run_stream(run_id) for run_id in sorted(layout.run_ids()))):
+        if stream not in folded:
+            yield from _orphans(root, file_names(stream))
+
+
+def _verdicts(log: EventLog, root: Path, stream: str) -> list[Verdict]:
+    """Compare the files of one stream; they are read before the log, which then says at least as much."""
+    projection = projection_of(stream)
+    names = file_names(stream)
+    found = {name: _content(root / name) for name in names}
+    stamp = stamp_of(read_document(root / names[-1]) or {})
+    state, head = projection.origin, origin(stream).head
+    then: Files = {}
+    for state, head in projection.states(log.read(stream), projection.origin):
+        if stamp and stamp.head == head:
+            then = projection.files(stream, state, head)
+    files = projection.files(stream, state, head)
+    verdicts = [
+        _verdict(name, found[name], content, then.get(name), stamp and stamp.fold != projection.version)
+        for name, content in files.items()
+    ]
+    return [*verdicts, *_orphans(root, [name for name in names if name not in files])]
+
+
+def _verdict(
+    name: str, found: bytes | None, content: bytes, then: bytes | None, is_of_other_fold: bool | None
+) -> Verdict:
+    if found is None:
+        return Verdict(name, "missing")
+    if found == content:
+        return Verdict(name, "same")
+    if is_of_other_fold:
+        return Verdict(name, "stale", "it was written by another version of the fold")
+    if not found:
+        return Verdict(name, "stale", "it is empty, as a power cut may leave it")
+    if found == then:
+        return Verdict(name, "stale", "it was folded from fewer events")
+    return Verdict(name, "edited", "no point of the log says that")
+
+
+def _written(verdict: Verdict) -> Verdict:
+    if verdict.state in ("same", "orphan"):
+        return verdict
+    return Verdict(verdict.path, "written", f"{verdict.state}: {verdict.why}" if verdict.why else verdict.state)
+
+
+def _orphans(root: Path, names: Iterable[str]) -> Iterator[Verdict]:
+    for name in names:
+        if (root / name).exists():
+            yield Verdict(name, "orphan", "no log says anything of it; remove it when it is not needed")
+
+
+def _is_open(state: RunState) -> bool:
+    return state.record is not None and state.record.status in OPEN
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None

@@ -1,0 +1,130 @@
+"""What does a projected file say, if it is still all that there is to say?
+
+Reading a fresh file needs neither the vocabulary of events nor the folds, so this module imports neither.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from eventlog.errors import Damaged, Invalid, NotReadable
+from eventlog.names import Head
+from eventlog.tip import surely_ends_at
+from projections.layout import (
+    CLUSTER,
+    StateLayout,
+    artifacts_path,
+    bootstrap_path,
+    run_id_of,
+    run_record_path,
+    run_stream,
+)
+
+if TYPE_CHECKING:
+    from eventlog import EventLog
+
+RUN_FOLD: Final = 1
+"""The version of the fold of a run and of its files: what another one wrote is folded again from the first event."""
+CLUSTER_FOLD: Final = 1
+"""The same of the cluster."""
+
+Document: TypeAlias = Mapping[str, Any]
+"""A projected file as JSON has it."""
+
+
+class Stamp(NamedTuple):
+    """What a file was folded from: up to which head, by which version of the fold."""
+
+    seq: int
+    h: str
+    fold: int
+
+    @property
+    def head(self) -> Head:
+        """The head of the stream when the file was written."""
+        return Head(self.seq, self.h)
+
+
+def read_record(root: Path, run_id: str, log: EventLog | None = None) -> Document | None:
+    """Give `run_record.json` when it is up to date; None when it has to be folded. Raises Invalid for no run id."""
+    return _fresh(run_record_path(root, run_id), run_stream(run_id), RUN_FOLD, root, log)
+
+
+def read_cluster(root: Path, log: EventLog | None = None) -> Document | None:
+    """Give `bootstrap.json` when it is up to date; None when it has to be folded."""
+    return _fresh(bootstrap_path(root), CLUSTER, CLUSTER_FOLD, root, log)
+
+
+def read_artifacts(root: Path, run_id: str, log: EventLog | None = None) -> list[Document] | None:
+    """Give `artifacts.json` when it is up to date, which its neighbour says; None when it has to be folded."""
+    record = read_record(root, run_id, log)
+    if record is None:
+        return None
+    if record["artifacts"] is None:
+        return []
+    artifacts = _json(artifacts_path(root, run_id))
+    return artifacts if isinstance(artifacts, list) and len(artifacts) == record["artifacts"] else None
+
+
+def stamps(root: Path) -> Callable[[str], Head | None]:
+    """Give the heads that the projected files vouch for: nothing is published before it is durable."""
+
+    def head(stream: str) -> Head | None:
+        path = _stamped(root, stream)
+        document = read_document(path) if path else None
+        stamp = stamp_of(document) if document else None
+        return stamp.head if stamp else None
+
+    return head
+
+
+def read_document(path: Path) -> Document | None:
+    """Give the object in the file at `path`; None when there is none, be it absent, empty or half a file."""
+    document = _json(path)
+    return document if isinstance(document, dict) else None
+
+
+def stamp_of(document: Document) -> Stamp | None:
+    """Give what the file says that it was folded from; None when it says nothing sensible."""
+    match document.get("as_of"):
+        case {"seq": int(seq), "h": str(h), "fold": int(fold)}:
+            with suppress(Invalid):
+                return Stamp(*Head.parse(f"{seq}:{h}"), fold)
+    return None
+
+
+def _fresh(path: Path, stream: str, fold: int, root: Path, log: EventLog | None) -> Document | None:
+    document = read_document(path)
+    stamp = stamp_of(document) if document else None
+    if stamp is None or stamp.fold != fold:
+        return None
+    if log is None:
+        layout = StateLayout(root)
+        if surely_ends_at(layout.path(stream), stamp.head):
+            return document
+        from eventlog import FileLog
+
+        log = FileLog(layout)
+    with suppress(Damaged, NotReadable):
+        if log.head(stream) == stamp.head:
+            return document
+    return None
+
+
+def _stamped(root: Path, stream: str) -> Path | None:
+    if stream == CLUSTER:
+        return bootstrap_path(root)
+    run_id = run_id_of(stream)
+    return run_record_path(root, run_id) if run_id else None
+
+
+def _json(path: Path) -> object:
+    try:
+        content: object = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content

@@ -1,0 +1,192 @@
+"""What is a projection: which events does it fold, to what state, and which files become of that?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from eventlog import Event, EventLog, Head, Invalid
+from eventlog.frame import origin
+from projections import artifacts, cluster, run_record
+from projections.artifacts import ArtifactIndex
+from projections.cluster import NOT_STARTED, ClusterRecord
+from projections.events.base import Codec, DomainEvent, Recorded
+from projections.events.cluster import CLUSTER_EVENTS, ClusterEvent
+from projections.events.run import RUN_EVENTS, RunEvent
+from projections.fresh import CLUSTER_FOLD, RUN_FOLD
+from projections.layout import (
+    ARTIFACTS,
+    BOOTSTRAP,
+    CLUSTER,
+    RUN_RECORD,
+    RUN_REQUEST,
+    run_id_of,
+)
+from projections.run_record import RunRecord
+
+S = TypeVar("S")
+E = TypeVar("E", bound=DomainEvent)
+Files: TypeAlias = Mapping[str, bytes]
+"""What is in each file, by its path under the state root, in the order in which they are to be written."""
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, object] | None"
+
+ENGINE: Final = "ray"
+_REQUEST: Final = (
+    "run_id",
+    "target",
+    "workflow",
+    "source",
+    "command",
+    "workdir",
+    "target_dir",
+    "metadata",
+    "created_at",
+)
+"""What readers have always found in `run_request.json`, in that order; whatever is new comes after it."""
+_ELSEWHERE: Final = frozenset({"request", "seq"})
+"""Fields of a record that are not written under their names: one is spread out, the other stands in the stamp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Projection(Generic[S, E]):
+    """The fold of one kind of stream from `origin` on, and the `files` that are its state written out.
+
+    `version` changes with the fold and with the look of its files. The file that carries the stamp is written last.
+    """
+
+    version: int
+    codec: Codec[Any]
+    origin: S
+    evolve: Callable[[S, Recorded[E]], S]
+    files: Callable[[str, S, Head], Files]
+
+    def states(self, events: Iterable[Event], state: S) -> Iterator[tuple[S, Head]]:
+        """Fold `events` on top of `state`; yield what it is after each of them."""
+        heads: list[Head] = []
+
+        def noted() -> Iterator[Event]:
+            for event in events:
+                heads[:] = [event.head]
+                yield event
+
+        for recorded in self.codec.decode(noted()):
+            state = self.evolve(state, recorded)
+            yield state, heads[0]
+
+    def fold(self, events: Iterable[Event], state: S, head: Head) -> tuple[S, Head]:
+        """Fold `events` on top of `state` at `head`; give what it is then, and the head."""
+        for state, head in self.states(events, state):  # noqa: B007, B020  the last pair is the answer
+            pass
+        return state, head
+
+    def fold_all(self, stream: str, log: EventLog) -> tuple[S, Head]:
+        """Fold all that there is of `stream`."""
+        return self.fold(log.read(stream), self.origin, origin(stream).head)
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """All that the files of a run are written from; `record` is None before the run begins."""
+
+    record: RunRecord | None = None
+    artifacts: ArtifactIndex = field(default_factory=ArtifactIndex)
+
+
+def projection_of(stream: str) -> Projection[Any, Any]:
+    """Give the projection of `stream`; raises Invalid when it has none."""
+    if stream == CLUSTER:
+        return CLUSTER_PROJECTION
+    if run_id_of(stream):
+        return RUN_PROJECTION
+    raise Invalid(f"nothing is folded from {stream!r}")
+
+
+def has_projection(stream: str) -> bool:
+    """Tell whether files are folded from `stream`."""
+    return stream == CLUSTER or run_id_of(stream) is not None
+
+
+def file_names(stream: str) -> tuple[str, ...]:
+    """Give every file that may be folded from `stream`, by its path under the state root; the last has the stamp."""
+    if stream == CLUSTER:
+        return (f"cluster/{BOOTSTRAP}",)
+    directory = f"runs/{run_id_of(stream)}"
+    return tuple(f"{directory}/{name}" for name in (RUN_REQUEST, ARTIFACTS, RUN_RECORD))
+
+
+def run_document(record: RunRecord, head: Head) -> dict[str, object]:
+    """Give `run_record.json`: the fields that it has always had, in that order, then the new ones."""
+    request, attempt = record.request, record.attempt
+    document = _some(request, _REQUEST) | {
+        "engine": ENGINE,
+        "status": record.status,
+        "cluster_address": attempt.cluster_address if attempt else None,
+        "submission_id": attempt.submission_id if attempt else None,
+        "message": record.message,
+        "updated_at": record.updated_at,
+    }
+    for part in (request, record):
+        new = [each.name for each in fields(part) if each.name not in document]
+        document |= _some(part, [name for name in new if name not in _ELSEWHERE])
+    return document | {"as_of": _stamp(head, RUN_FOLD)}
+
+
+def run_json(record: RunRecord) -> dict[str, object]:
+    """Give a run as `run_record.json` has it, without the stamp."""
+    document = run_document(record, Head(record.seq, ""))
+    del document["as_of"]
+    return document
+
+
+def cluster_json(record: ClusterRecord) -> dict[str, object]:
+    """Give the cluster as `bootstrap.json` has it, without the stamp."""
+    return _all(record)
+
+
+def _evolve_run(state: RunState, recorded: Recorded[RunEvent]) -> RunState:
+    record = run_record.evolve(state.record, recorded)
+    return RunState(record, artifacts.evolve(state.artifacts, recorded))
+
+
+def _run_files(stream: str, state: RunState, head: Head) -> Files:
+    """Write a run out. Its directory is that of its stream, whatever its events say."""
+    record, index = state.record, state.artifacts
+    if record is None:
+        return {}
+    request_path, artifacts_path, record_path = file_names(stream)
+    files = {request_path: _bytes(_some(record.request, _REQUEST) | _all(record.request))}
+    if index.files is not None:
+        files[artifacts_path] = _bytes(index.files)
+    return files | {record_path: _bytes(run_document(record, head))}
+
+
+def _cluster_files(stream: str, record: ClusterRecord, head: Head) -> Files:
+    document = _all(record) | {"as_of": _stamp(head, CLUSTER_FOLD)}
+    return {file_names(stream)[-1]: _bytes(document)}
+
+
+def _stamp(head: Head, version: int) -> object:
+    return {"seq": head.seq, "h": head.h, "fold": version}
+
+
+def _bytes(value: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def _some(part: object, names: Iterable[str]) -> dict[str, object]:
+    return {name: msgspec.to_builtins(getattr(part, name)) for name in names}
+
+
+def _all(part: Any) -> dict[str, object]:  # noqa: ANN401  no type says "a dataclass"
+    return _some(part, [each.name for each in fields(part)])
+
+
+RUN_PROJECTION: Final[Projection[RunState, RunEvent]] = Projection(
+    RUN_FOLD, RUN_EVENTS, RunState(), _evolve_run, _run_files
+)
+CLUSTER_PROJECTION: Final[Projection[ClusterRecord, ClusterEvent]] = Projection(
+    CLUSTER_FOLD, CLUSTER_EVENTS, NOT_STARTED, cluster.evolve, _cluster_files
+)

@@ -1,0 +1,72 @@
+"""Do the verbs that are typed most start without what only the others need?"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.examples import ROOT
+
+HEAVY = {"pydantic", "pydantic_core", "ray", "watchfiles", "rich", "http.client"}
+
+
+class Verbs:
+    """Runs `merlin ray …` on a state root with one run that has ended, and sees what that imports."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        wish = ("--target", "board", "--workflow", "bringup", "--target-dir", str(top), "--", "true")
+        self.submitting, text = self.imported("--dry-run", "jobs", "submit", *wish)
+        self.run_id = text.splitlines()[0].removeprefix("Run ID: ")
+
+    def imported(self, *words: str) -> tuple[set[str], str]:
+        """Give the names of all modules that a verb imports, and what it prints."""
+        mine = {"PYTHONPATH": str(ROOT), "MERLIN_FSYNC": "off", "PYTHONWARNINGS": "ignore"}
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "merlin_es", "ray", "--state-root", str(self.top / "s"), *words],
+            cwd=self.top,
+            env={**{name: value for name, value in os.environ.items() if not name.startswith("MERLIN_")}, **mine},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+        return {line.rpartition("|")[2].strip() for line in lines}, done.stdout
+
+
+@pytest.fixture(scope="module")
+def verbs(tmp_path_factory: pytest.TempPathFactory) -> Verbs:
+    return Verbs(tmp_path_factory.mktemp("imports"))
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_the_status_of_a_run_that_has_ended_imports_nothing_heavy(verbs: Verbs, output: str) -> None:
+    imported, text = verbs.imported("jobs", "status", verbs.run_id, "-o", output)
+    assert "dry_run" in text
+    assert "projections.fresh" in imported
+    assert not imported & HEAVY
+    assert "projections.index" not in imported
+    assert "merlin_es.cli.cluster" not in imported
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_list_from_a_fresh_index_imports_nothing_heavy(verbs: Verbs, output: str) -> None:
+    verbs.imported("jobs", "list")  # Whatever is new is in the index now.
+    imported, text = verbs.imported("jobs", "list", "-o", output)
+    assert verbs.run_id in text
+    assert "projections.index" in imported
+    assert not imported & HEAVY
+
+
+def test_what_is_heavy_is_seen_where_it_is_needed(verbs: Verbs) -> None:
+    assert {"pydantic", "pydantic_core"} <= verbs.submitting
+
+
+def test_nothing_imports_ray_or_its_program(verbs: Verbs) -> None:
+    assert "ray" not in verbs.submitting
+    assert "watchfiles" not in verbs.submitting
