@@ -27,6 +27,8 @@ from merlin_es.ray_adapter.head_files import only_start_in, private_token, temp_
 from merlin_es.ray_adapter.readiness import Door
 
 READY_LIMIT_S = 90.0
+RAY_PATIENCE_S = 30.0
+"""How long `ray start` waits for its own processes, hard-wired (Ray 2.60): on a busy machine that may not be enough."""
 ATTEMPTS_MAX = 3
 TERM_LIMIT_S = 10.0
 LEFTOVERS_LIMIT_S = 3.0
@@ -98,12 +100,14 @@ class LocalHeads:
             _end(_mark(temp_dir), None, LEFTOVERS_LIMIT_S)
             for left in reversed(range(ATTEMPTS_MAX)):
                 plan = self._plan(wanted, ray, directory, temp_dir)
+                begun = time.monotonic()
                 try:
                     return self._start_once(plan)
                 except HeadFailed:
                     # Nothing of ours is left, so a port that is taken now was taken by somebody else meanwhile.
                     ports = (plan.ports.head, plan.ports.dashboard, plan.ports.client)
-                    if not left or all(map(tcp_ports.is_free, ports)):
+                    was_slow = RAY_PATIENCE_S <= time.monotonic() - begun < self._ready_limit_s
+                    if not left or (all(map(tcp_ports.is_free, ports)) and not was_slow):
                         raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 

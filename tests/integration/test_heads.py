@@ -20,7 +20,7 @@ import pytest
 from merlin_es import processes
 from merlin_es.errors import HeadFailed, RayMissing
 from merlin_es.ports import ProcessId, Wanted
-from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_in, head_processes
+from merlin_es.ray_adapter.heads import ATTEMPTS_MAX, LocalHeads, find_ray, head_in, head_processes
 from merlin_es.ray_adapter.readiness import Door
 from tests.conftest import Figure
 from tests.ray_cluster import ENOUGH_FOR_ALL_TESTS, OwnHead, RunningHead, free_place, watched_directory
@@ -205,12 +205,24 @@ def test_a_durable_head_remembers_a_finished_job_when_it_was_killed_and_started_
     assert json.loads(ask(own, "GET", "/api/jobs/finished")[1])["driver_exit_code"] == 3
 
 
-def test_ray_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
-    ray = program(tmp_path / "ray", "#!/bin/sh\necho the reason is this\nexit 7\n")
+def test_ray_that_ends_at_once_is_quoted_and_not_started_again(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    ray = program(tmp_path / "ray", f"#!/bin/sh\necho start >> {starts}\necho the reason is this\nexit 7\n")
     with watched_directory() as directory:
         with pytest.raises(HeadFailed, match=r"(?s)ended with code 7\..*the reason is this"):
             LocalHeads(ray=ray).start(free_place(directory))
         assert head_processes(directory / "ray") == []
+    assert starts.read_text().count("start") == 1
+
+
+def test_ray_that_lost_its_patience_with_a_busy_machine_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("merlin_es.ray_adapter.heads.RAY_PATIENCE_S", 0.3)
+    ray = program(tmp_path / "ray", f"#!/bin/sh\necho start >> {tmp_path / 'starts'}\nsleep 0.5\nexit 1\n")
+    with watched_directory() as directory, pytest.raises(HeadFailed, match="ended with code 1"):
+        LocalHeads(ray=ray).start(free_place(directory))
+    assert (tmp_path / "starts").read_text().count("start") == ATTEMPTS_MAX
 
 
 def test_ray_that_hangs_is_ended_with_its_children_and_says_what_was_missing(tmp_path: Path) -> None:
