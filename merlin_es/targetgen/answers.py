@@ -56,23 +56,27 @@ def retry(task_id: str | None, state: ExecutionState) -> tuple[ExecutionEvent, .
 
 def prepare(plan: ExecutionPrepared, state: ExecutionState, *, reset: bool) -> tuple[ExecutionEvent, ...]:
     """Take a plan for an execution that begins; progress is given up only where that is said."""
+    _require_own(plan, state)
     if state.has_progress and not reset:
         done = sum(task.status == "completed" for task in state.tasks.values())
         raise Refused(
             f"this execution of {state.target} has progress ({done} of {len(state.tasks)} tasks completed): go on with "
             "`merlin targetgen execute`, or add --reset to begin anew (what happened stays in the log)"
         )
-    begun_anew: tuple[ExecutionEvent, ...] = (ExecutionReset(),) if state.has_progress else ()
-    return begun_anew + (resume(plan, state) if not begun_anew else (plan,))
+    return (ExecutionReset(), plan) if state.has_progress else resume(plan, state)
 
 
 def resume(plan: ExecutionPrepared, state: ExecutionState) -> tuple[ExecutionEvent, ...]:
     """Take a plan for an execution that goes on; the same plan again changes nothing."""
+    _require_own(plan, state)
     known = (state.bundle_sha256, state.files, state.prompt_backend, state.agent, state.prompts_dir)
     same = known == (plan.bundle_sha256, plan.files, plan.prompt_backend, plan.agent, plan.prompts_dir)
+    return () if same else (plan,)
+
+
+def _require_own(plan: ExecutionPrepared, state: ExecutionState) -> None:
     if state.is_prepared and plan.target != state.target:
         raise Refused(f"this directory belongs to an execution of {state.target}: give another one for {plan.target}")
-    return () if same else (plan,)
 
 
 def _how(request: RequestState) -> str:

@@ -13,6 +13,7 @@ from projections.events.execution import (
     BackendSwitched,
     CredentialFound,
     DeviceLeased,
+    Effect,
     ExecutionEvent,
     ProposalRecorded,
     QuestionPaused,
@@ -198,7 +199,7 @@ def _apply(request: RequestState, choice: str) -> tuple[ExecutionEvent, ...]:
     return (resolved, BackendSwitched(prompt_backend="manualllm")) if effect == "switch" else (resolved,)
 
 
-def _resolved(request: RequestState, choice: str, effect: gates.Effect) -> QuestionResolved:
+def _resolved(request: RequestState, choice: str, effect: Effect) -> QuestionResolved:
     return QuestionResolved(request_id=request.id, choice=choice, effect=effect)
 
 

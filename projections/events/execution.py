@@ -114,7 +114,7 @@ class TaskRetried(DomainEvent):
 
 
 class TaskCompleted(DomainEvent):
-    """The task is done; `how` says by what: outputs are there, validations passed (or there are none), or a proposal is kept."""
+    """The task is done; `how` says why: outputs are there, validations passed, there are none, a proposal is kept."""
 
     type: Literal["task.completed"] = "task.completed"
     task_id: str
