@@ -43,10 +43,10 @@ class Who:
 class TargetDirectory:
     """The directory of one execution. Anybody may read, and answer; one at a time executes."""
 
-    def __init__(self, path: Path, who: Who, *, sync: bool = True) -> None:
+    def __init__(self, path: Path, who: Who, disk: eventlog.Disk | None = None) -> None:
         self.path = path
         self._who = who
-        self._disk = eventlog.Disk() if sync else eventlog.UnsyncedDisk()
+        self._disk = disk or eventlog.Disk()
         self._layout = TargetLayout(path)
         self.blobs = eventlog.BlobStore(path / "blobs", disk=self._disk)
         self.log = eventlog.FileLog(self._layout, disk=self._disk, acknowledged=self._acknowledged)
