@@ -126,13 +126,13 @@ class LineResponses:
 class DirectoryWorktrees:
     """Worktrees that are plain directories."""
 
-    def prepare(self, repo_root: Path, branch: str, target_dir: Path) -> Worktree:
+    def prepare(self, repo_root: Path, branch: str, target_dir: Path) -> Worktree:  # noqa: ARG002  likewise
         path = target_dir / "mutation" / "worktree"
         kept = path.is_dir()
         path.mkdir(parents=True, exist_ok=True)
         return Worktree(path, branch, "0" * 40, kept)
 
-    def apply(self, worktree: Worktree, repo_root: Path, workspace: Path, changes: Sequence[Change]) -> Applied:
+    def apply(self, worktree: Worktree, repo_root: Path, workspace: Path, changes: Sequence[Change]) -> Applied:  # noqa: ARG002
         if any("conflict" in change.text for change in changes):
             return Applied(errors=("src/a.txt does not fit",))
         for change in changes:
@@ -149,7 +149,7 @@ class ScriptedValidation:
     codes: list[int] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
 
-    def run(self, command: str, cwd: Path, limit_s: float) -> Ran:
+    def run(self, command: str, cwd: Path, limit_s: float) -> Ran:  # noqa: ARG002  the port's signature
         self.ran.append(command)
         code = self.codes.pop(0) if self.codes else 0
         return Ran(("sh", "-c", command), code, 0.5, hashlib.sha256(command.encode()).hexdigest())
@@ -163,7 +163,7 @@ class ScriptedAgent:
     command: str = "agent {prompt_file} {response_file}"
     ran: int = 0
 
-    def run(self, prompt_file: Path, response_file: Path, limit_s: float) -> Ran:
+    def run(self, prompt_file: Path, response_file: Path, limit_s: float) -> Ran:  # noqa: ARG002  likewise
         self.ran += 1
         assert prompt_file.is_file()
         if self.says is not None:
@@ -215,7 +215,8 @@ class Desk:
         """Make the plan ready."""
         self.blueprint = blueprint or self.blueprint
         event = store(self.blueprint, self.place.blobs, self.path)
-        return self.place.change(lambda state: answers.prepare(event, state, reset=reset))
+        self.place.change(lambda state: answers.prepare(event, state, reset=reset))
+        return self.executor().deliver()
 
     def resume(self, blueprint: Blueprint) -> ExecutionState:
         """Take over a plan, as `execute CAPABILITY` does."""

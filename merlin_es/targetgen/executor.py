@@ -83,6 +83,14 @@ class Executor:
             "run_validation": self._run_validation,
         }
 
+    def deliver(self) -> ExecutionState:
+        """Put briefs and packets where people look for them, and execute nothing."""
+        state = self._place.prepared()
+        if not state.delivered:
+            self._take(walk.Act("deliver"), state, self._place.bundle(state))
+        self._place.publish()
+        return self._place.state()
+
     def execute(self, lease_key: str | None = None) -> ExecutionState:
         """Go on until everything is done, or waits for somebody; give the execution as it is then."""
         for _ in range(MOVES_MAX):
@@ -260,19 +268,16 @@ class Executor:
         )
 
     def _apply_changes(self, act: walk.Act, task: ExecutionTask, state: ExecutionState) -> Sequence[ExecutionEvent]:
-        try:
-            tree = self._worktree(task, state)
-        except Refused as error:
-            return (TaskBlocked(task_id=act.task_id, stage="branch_gate", reason=str(error)),)
         reading = self._world.responses.read(self._place.blobs.path(act.detail), scope_of(task, state.target))
         root = self._workspace / task.repo_root
-        errors = reading.errors
-        if not errors:
+        try:
+            tree = self._worktree(task, state)
             applied = self._world.worktrees.apply(tree, root, self._workspace, reading.changes)
-            errors = applied.errors
-        if errors:
+        except Refused as error:
+            return (TaskBlocked(task_id=act.task_id, stage="branch_gate", reason=str(error)),)
+        if applied.errors:
             path = str(self._response_path(state, task))
-            return (ResponseRefused(task_id=task.id, path=path, sha256=act.detail, errors=errors),)
+            return (ResponseRefused(task_id=task.id, path=path, sha256=act.detail, errors=applied.errors),)
         return (
             ChangesApplied(
                 task_id=task.id,
