@@ -77,9 +77,7 @@ class SupportPlan:
 def ladder(capability: Capability, styles: tuple[str, ...]) -> Ladder:
     """Return the verification ladder of a target."""
     statuses = _statuses(capability, styles)
-    stages = tuple(
-        Stage(level, name, statuses[name], rationale) for level, (name, rationale) in enumerate(_STAGES)
-    )
+    stages = tuple(Stage(level, name, statuses[name], rationale) for level, (name, rationale) in enumerate(_STAGES))
     return Ladder(capability.identity.name, capability.identity.maturity, stages)
 
 
@@ -106,7 +104,7 @@ def support_plan(capability: Capability, found: Classification, task_ids: tuple[
 
 def as_json(value: object) -> Any:  # noqa: ANN401  whatever JSON has for it
     """Return a plan, a ladder or a list of tasks as its file holds it."""
-    return msgspec.to_builtins(value)
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _statuses(capability: Capability, styles: tuple[str, ...]) -> Mapping[str, str]:

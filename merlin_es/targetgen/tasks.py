@@ -78,7 +78,7 @@ def _places(capability: Capability, styles: tuple[str, ...]) -> Iterator[tuple[s
 
 def _node(capability: Capability, task_id: str, phase: str, family: str, depends_on: tuple[str, ...]) -> TaskNode:
     adapter, scope, deployment = _adapter(capability, family), write_scope(capability, task_id), capability.deployment
-    checks = words.CHECKS[task_id]
+    checks: tuple[str, ...] = words.CHECKS[task_id]
     if family == "llvm_ukernel" and capability.isa.register_constraints.even_alignment_required:
         checks = (*checks, words.EVEN_ALIGNMENT)
     return TaskNode(
@@ -128,7 +128,9 @@ def write_scope(capability: Capability, task_id: str) -> tuple[str, ...]:
 def recipe_path(capability: Capability) -> str:
     """Return where the recipe of the deployment lies, or would lie."""
     deployment = capability.deployment
-    return (deployment.hardware_recipe if deployment else None) or f"build_tools/hardware/{capability.identity.name}.yaml"
+    return (
+        deployment.hardware_recipe if deployment else None
+    ) or f"build_tools/hardware/{capability.identity.name}.yaml"
 
 
 def llvm_target(base: str) -> str:

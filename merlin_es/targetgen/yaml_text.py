@@ -61,8 +61,9 @@ def _require_plain(text: str, name: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEPTH_MAX:
             raise SpecInvalid(f"{name}: {_line(event)}nested more than {DEPTH_MAX} deep: flatten it")
-        if getattr(event, "tag", None) not in (None, "!"):
-            raise SpecInvalid(f"{name}: {_line(event)}the tag {event.tag!r} has no meaning here: leave it out")
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            raise SpecInvalid(f"{name}: {_line(event)}the tag {tag!r} has no meaning here: leave it out")
         if isinstance(event, yaml.ScalarEvent) and event.value in ("<<", "=") and event.implicit[0]:
             raise SpecInvalid(f"{name}: {_line(event)}{event.value!r} has no meaning here: write it out, or in quotes")
 
