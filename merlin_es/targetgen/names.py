@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+PATH_MAX: Final = 1024
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PARTS = re.compile(r"[_\\-]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\\:]")
@@ -19,7 +20,9 @@ def is_name(text: str) -> bool:
 def is_inside(path: str) -> bool:
     """Whether a path stays below the directory that it is taken from, and out of `.git`."""
     parts = path.split("/")
-    return not (_CONTROLS.search(path) or len(path) > 255 or any(part in ("", ".", "..", ".git") for part in parts))
+    return not (
+        _CONTROLS.search(path) or len(path) > PATH_MAX or any(part in ("", ".", "..", ".git") for part in parts)
+    )
 
 
 def title(name: str) -> str:
