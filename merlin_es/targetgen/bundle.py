@@ -102,7 +102,7 @@ class ExecutionBundle:
 
 def bundle_json(bundle: ExecutionBundle) -> dict[str, Any]:
     """Return what `execution_bundle.json` holds; `documents.dumps` makes its text."""
-    document: dict[str, Any] = msgspec.to_builtins(bundle)
+    document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(bundle))
     return document
 
 
