@@ -209,58 +209,7 @@ def explain(
     say(made.notes)
 
 
-@app.command()
-def orchestrate(
-    context: typer.Context,
-    capability: Capability = None,
-    example: Example = None,
-    overlay: Overlay = None,
-    out_dir: OutDir = OUT_DIR,
-    prompt_backend: Backend = "manualllm",
-    agent: Agent = None,
-    prompts_dir: PromptsDir = None,
-    output: OutputOption = Output.TEXT,
-) -> None:
-    """Prepare the execution of a plan: bundle, briefs and prompts."""
-    from merlin_es.targetgen import orchestration
-
-    inputs = read_inputs(capability, example, overlay)
-    directory = below(context, out_dir, "--out-dir") / inputs.capability.identity.name
-    prompts = None if prompts_dir is None else below(context, prompts_dir, "--prompts-dir")
-    workspace = settings(context).workspace
-    bundle, briefs, packets = orchestration.prepared(inputs, prompt_backend, agent, prompts, directory, workspace)
-    if not is_dry_run(context):
-        orchestration.write(directory, bundle, briefs, packets)
-    state_file = directory / "execution_state.json"
-    packet_lines: list[tuple[str, object]] = [
-        ("Prompt packet count", len(packets)),
-        ("Prompts directory", bundle.prompts_dir),
-    ]
-    if output == Output.JSON:
-        print_json(
-            {
-                "target": bundle.target,
-                "workflow": bundle.workflow,
-                "prompt_backend": bundle.prompt_backend,
-                "brief_count": len(briefs),
-                "execution_state_file": str(state_file),
-                "prompt_packet_count": len(packets),
-                "prompts_directory": bundle.prompts_dir,
-                "output_directory": str(directory),
-            }
-        )
-        return
-    print_lines(
-        [
-            ("Prepared execution bundle for", bundle.target),
-            ("Workflow", bundle.workflow),
-            ("Prompt backend", bundle.prompt_backend),
-            ("Brief count", len(briefs)),
-            ("Execution state file", state_file),
-            *([] if prompt_backend == "none" else packet_lines),
-            ("Output directory", directory),
-        ]
-    )
+app.functions_in("merlin_es.cli.execution", "orchestrate", "execute", "answer", "status")
 
 
 def read_inputs(

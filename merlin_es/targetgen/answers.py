@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from merlin_es.errors import NotFound, Refused, Usage
 from merlin_es.targetgen.gates import effect_of
 from projections.events.execution import (
+    BackendSwitched,
     ExecutionEvent,
     ExecutionPrepared,
     ExecutionReset,
@@ -72,6 +73,15 @@ def resume(plan: ExecutionPrepared, state: ExecutionState) -> tuple[ExecutionEve
     known = (state.bundle_sha256, state.files, state.prompt_backend, state.agent, state.prompts_dir)
     same = known == (plan.bundle_sha256, plan.files, plan.prompt_backend, plan.agent, plan.prompts_dir)
     return () if same else (plan,)
+
+
+def switch(backend: str, state: ExecutionState) -> tuple[ExecutionEvent, ...]:
+    """Have the prompts answered in another way, where there are prompts."""
+    if backend == state.prompt_backend:
+        return ()
+    if "none" in (backend, state.prompt_backend) or backend not in ("manualllm", "provider"):
+        raise Usage(f"from {state.prompt_backend} to {backend} needs another plan: give the capability, too")
+    return (BackendSwitched(prompt_backend=backend),)
 
 
 def _require_own(plan: ExecutionPrepared, state: ExecutionState) -> None:

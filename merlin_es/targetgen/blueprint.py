@@ -12,7 +12,9 @@ from typing import Any, Final
 import eventlog
 from merlin_es.targetgen.bundle import ExecutionBundle, bundle_json
 from merlin_es.targetgen.documents import dumps
+from merlin_es.targetgen.target_dir import TargetDirectory
 from projections.events.execution import ExecutionPrepared, PlannedTask
+from projections.execution import ExecutionState
 
 _NO_CONTRACT: Final = frozenset(
     {
@@ -53,6 +55,25 @@ def store(plan: Blueprint, blobs: eventlog.BlobStore, target_dir: Path) -> Execu
 def outline(plan: Blueprint, target_dir: Path) -> ExecutionPrepared:
     """Give the event that `store` would, and keep nothing."""
     return _event(plan, target_dir, lambda text: hashlib.sha256(text.encode()).hexdigest())
+
+
+def relocated(state: ExecutionState, place: TargetDirectory, prompts_dir: Path) -> ExecutionPrepared:
+    """Give the plan that is executed, with its packets and responses in another directory."""
+    document = {**place.bundle_document(state.bundle_sha256), "prompts_dir": str(prompts_dir)}
+    return ExecutionPrepared(
+        target=state.target,
+        workflow=state.workflow,
+        prompt_backend=state.prompt_backend,
+        agent=state.agent,
+        prompts_dir=None if prompts_dir == place.path / "prompts" else str(prompts_dir),
+        bundle_sha256=place.blobs.put(dumps(document).encode()),
+        tasks=tuple(
+            PlannedTask(id=task.id, depends_on=task.depends_on, contract=task.contract) for task in state.tasks.values()
+        ),
+        files=dict(state.files),
+        capability=state.capability,
+        overlay=state.overlay,
+    )
 
 
 def _event(plan: Blueprint, target_dir: Path, keep: Callable[[str], str]) -> ExecutionPrepared:

@@ -17,7 +17,9 @@ from merlin_es.failpoints import reach
 from merlin_es.targetgen import gates, walk
 from merlin_es.targetgen.bundle import ExecutionBundle, ExecutionTask
 from merlin_es.targetgen.ports import Agent, Credentials, Leases, Ran, Responses, Validation, Worktree, Worktrees
+from merlin_es.targetgen.scopes import filled
 from merlin_es.targetgen.target_dir import TargetDirectory
+from projections.events.base import Recorded
 from projections.events.execution import (
     AgentEnded,
     ChangesApplied,
@@ -32,7 +34,7 @@ from projections.events.execution import (
     ValidationEnded,
     WorktreePrepared,
 )
-from projections.execution import ExecutionState, TaskState
+from projections.execution import ExecutionState, TaskState, evolve
 from projections.layout import OPERATOR_REQUESTS, TASK_STATES
 
 MOVES_MAX: Final = 100_000
@@ -82,6 +84,18 @@ class Executor:
             "apply_changes": self._apply_changes,
             "run_validation": self._run_validation,
         }
+
+    def preview(self, state: ExecutionState, bundle: ExecutionBundle, lease_key: str | None) -> walk.Act | None:
+        """Give the first thing that `execute` would do outside, briefs and packets apart; None when it would wait."""
+        for _ in range(MOVES_MAX):
+            move = walk.decide(state, bundle, self.look(state, bundle, lease_key))
+            if move.act and move.act.step != "deliver":
+                return move.act
+            if not move:
+                return None
+            for event in move.events or (FilesDelivered(),):
+                state = evolve(state, Recorded(state.seq + 1, "", "", "", event))
+        raise MerlinError(f"the execution would not come to an end after {MOVES_MAX} moves: report this")
 
     def deliver(self) -> ExecutionState:
         """Put briefs and packets where people look for them, and execute nothing."""
@@ -247,7 +261,7 @@ class Executor:
             digest = self._place.blobs.put_file(path)
         except FileNotFoundError:
             return ()
-        reading = self._world.responses.read(self._place.blobs.path(digest), scope_of(task, state.target))
+        reading = self._world.responses.read(self._place.blobs.path(digest), filled(task.write_scope, state.target))
         if reading.errors:
             return (ResponseRefused(task_id=act.task_id, path=str(path), sha256=digest, errors=reading.errors),)
         paths = tuple(change.path for change in reading.changes)
@@ -268,7 +282,7 @@ class Executor:
         )
 
     def _apply_changes(self, act: walk.Act, task: ExecutionTask, state: ExecutionState) -> Sequence[ExecutionEvent]:
-        reading = self._world.responses.read(self._place.blobs.path(act.detail), scope_of(task, state.target))
+        reading = self._world.responses.read(self._place.blobs.path(act.detail), filled(task.write_scope, state.target))
         root = self._workspace / task.repo_root
         try:
             tree = self._worktree(task, state)
@@ -320,12 +334,6 @@ class Executor:
 
     def _response_path(self, state: ExecutionState, task: ExecutionTask) -> Path | None:
         return self._file(state, f"{PROMPTS}/{task.response_packet}") if task.response_packet else None
-
-
-def scope_of(task: ExecutionTask, target: str) -> tuple[str, ...]:
-    """Give the write scope of a task with the names of the target in the places that the plan leaves open."""
-    title = "".join(part[:1].upper() + part[1:].lower() for part in target.replace("-", "_").split("_"))
-    return tuple(path.replace("<target>", target).replace("<Target>", title) for path in task.write_scope)
 
 
 def _still_wants(act: walk.Act, state: ExecutionState) -> bool:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from merlin_es.errors import Refused
 from merlin_es.targetgen import inputs as reading
-from merlin_es.targetgen import outputs
-from merlin_es.targetgen.bundle import ExecutionBundle, bundle_json
-from merlin_es.targetgen.documents import dumps
-from merlin_es.targetgen.initial_state import execution_state
+from merlin_es.targetgen import planning
+from merlin_es.targetgen.blueprint import Blueprint
 from merlin_es.targetgen.inputs import Inputs
 from merlin_es.targetgen.preparing import Prepared, asking_for, prepare
 
@@ -33,20 +29,15 @@ def prepared(
     )
 
 
-def write(directory: Path, bundle: ExecutionBundle, briefs: Mapping[str, str], packets: Mapping[str, str]) -> None:
-    """Write an execution that nobody has begun; raises Refused where one is under way."""
-    state = execution_state(bundle)
-    found = outputs.read_json(directory / "execution_state.json")
-    if found is not None and found != state:
-        raise Refused(f"{directory} holds an execution that has begun: go on with it, or give another --out-dir")
-    outputs.write(
-        directory,
-        {
-            **{f"task_states/{name}.json": dumps(each) for name, each in state["tasks"].items()},
-            **{f"briefs/{name}": text for name, text in briefs.items()},
-            "execution_state.json": dumps(state),
-            "execution_bundle.json": dumps(bundle_json(bundle)),
-        },
-    )
-    if bundle.prompts_dir is not None:
-        outputs.write(Path(bundle.prompts_dir), packets)
+def blueprint(
+    inputs: Inputs, backend: str, agent: str | None, prompts_dir: Path | None, target_dir: Path, workspace: Path
+) -> Blueprint:
+    """Give all that an execution needs of a plan, with the texts that the plan was made from."""
+    bundle, briefs, packets = prepared(inputs, backend, agent, prompts_dir, target_dir, workspace)
+    texts = {"inputs/capability.yaml": inputs.snapshot.capability}
+    if inputs.snapshot.overlay is not None:
+        texts["inputs/overlay.yaml"] = inputs.snapshot.overlay
+    documents = {**planning.plan(inputs.capability, inputs.overlay).files(), **texts}
+    deployment = inputs.capability.deployment or inputs.overlay
+    overlay = deployment.source_path if deployment else None
+    return Blueprint(bundle, briefs, packets, documents, inputs.capability.capability_path, overlay)
