@@ -16,7 +16,10 @@ DEFAULT_STATE_ROOT = "build/generated/ray"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for one call of Merlin. `sync` is False only in tests that do not test durability."""
+    """What holds for one call of Merlin. `sync` is False only in tests that do not test durability.
+
+    `run_id` is the run that this process works for, None outside of any.
+    """
 
     state_root: Path
     workspace: Path
@@ -24,6 +27,7 @@ class Settings:
     door: str = "cli"
     sync: bool = True
     traceparent: str | None = None
+    run_id: str | None = None
 
 
 def load(state_root: Path | None, environment: Mapping[str, str], cwd: Path) -> Settings:
@@ -34,7 +38,7 @@ def load(state_root: Path | None, environment: Mapping[str, str], cwd: Path) -> 
     """
     workspace = _workspace(cwd)
     named = state_root or environment.get("MERLIN_STATE_ROOT") or _configured(workspace) or DEFAULT_STATE_ROOT
-    for name in ("MERLIN_ACTOR", "MERLIN_DOOR", "TRACEPARENT"):
+    for name in ("MERLIN_ACTOR", "MERLIN_DOOR", "MERLIN_RUN_ID", "TRACEPARENT"):
         _require_utf8(name, environment.get(name, ""))
     fsync = environment.get("MERLIN_FSYNC", "on")
     if fsync not in ("on", "off"):
@@ -46,6 +50,7 @@ def load(state_root: Path | None, environment: Mapping[str, str], cwd: Path) -> 
         door=environment.get("MERLIN_DOOR") or "cli",
         sync=fsync == "on",
         traceparent=environment.get("TRACEPARENT"),
+        run_id=environment.get("MERLIN_RUN_ID") or None,
     )
 
 

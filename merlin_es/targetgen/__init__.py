@@ -1,1 +1,1 @@
-"""From a capability spec to work that is done: the planner, and the executor of its plan."""
+"""TargetGen: what has to be built before a compiler supports a new target, and who does which part of it?"""
