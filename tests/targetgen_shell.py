@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from merlin_es import cli
+from merlin_es.targetgen import outputs
+from tests.examples import unsynced
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ Typed = Callable[..., Done]
 def typed_in(directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Return a function that types words behind `merlin targetgen` in a directory."""
     monkeypatch.chdir(directory)
+    monkeypatch.setattr(outputs, "_DISK", unsynced())
     monkeypatch.setattr(cli, "_prepare", lambda: None)  # Signals stay those of pytest.
 
     def typed(*words: str | Path) -> Done:
