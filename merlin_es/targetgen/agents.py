@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,12 +79,14 @@ def _put_in_place(draft: Path, response_file: Path) -> None:
     except OSError:
         return  # It has left nothing that can be used; whoever asked sees that.
     try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > RESPONSE_MAX:
+            return
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    if draft.is_file() and draft.stat().st_size <= RESPONSE_MAX:
-        with suppress(FileExistsError):
-            os.link(draft, response_file)
+    with suppress(FileExistsError):
+        os.link(draft, response_file)
     directory = os.open(response_file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

@@ -147,18 +147,12 @@ class Stage:
     def _require_untouched(self, touched: Sequence[str]) -> None:
         """Refuse to change what somebody has changed in the worktree and not committed; raises Unfit."""
         words = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignored=matching")
-        try:
-            lines = self.here.names(*words, "--ignore-submodules=all", "--", *touched)
-        except GitFailed as error:
-            raise Unfit([f"{self.place}: what is in the way cannot be told ({error}): clear it by hand"]) from None
-        if lines:
-            commit = f"git -C {self.place} add -A && git -C {self.place} commit"
-            raise Unfit(
-                [
-                    f"{line[3:]}: it was changed in {self.place} by hand: commit that (`{commit}`), or undo it"
-                    for line in lines
-                ]
-            )
+        changed = [line[3:] for line in self.here.names(*words, "--ignore-submodules=all", "--", *touched)]
+        above = {str(parent) for name in touched for parent in PurePosixPath(name).parents}
+        changed += sorted(name for name in above if (self.place / name).is_symlink())
+        if changed:
+            how = f"commit that (`git -C {self.place} add -A && git -C {self.place} commit`), or undo it"
+            raise Unfit([f"{name}: it was changed in {self.place} by hand: {how}" for name in changed])
 
     def _bring(self, touched: Sequence[str], commit: str) -> None:
         """Bring files into the worktree as the commit has them."""
