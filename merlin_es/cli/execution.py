@@ -446,9 +446,10 @@ def _advice(state: ExecutionState, directory: Path) -> Iterator[str]:
     """Say what people can do now."""
     for request in state.requests.values():
         if request.status == "open":
-            options = "|".join(option.id for option in request.options)
-            yield f"{request.question} `merlin targetgen answer --target-dir {directory} --question-id {request.id} "
-            yield f"--choice {options}`, then execute again"
+            yield (
+                f"{request.question} `merlin targetgen answer --target-dir {directory} --question-id {request.id} "
+                f"--choice {'|'.join(option.id for option in request.options)}`, then execute again"
+            )
     for task in state.tasks.values():
         if task.status == "awaiting_response" and not task.message:
             yield f"{task.prompt_path} waits for its response in {task.response_path}"

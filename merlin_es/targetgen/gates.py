@@ -116,7 +116,7 @@ def commands_of(task: ExecutionTask, chosen: tuple[str, ...] | None = None) -> t
 
 def ask_credential(task: ExecutionTask, name: str, *, refused: bool, is_set: bool) -> QuestionAsked:
     """Ask whether the work may rely on a credential."""
-    text = f"{task.title} needs the credential {name}, "
+    text = f"Task `{task.id}` needs the credential {name}, "
     if refused:
         text += "which was refused before" + (" and is set now" if is_set else "") + ". May it be relied on?"
     else:
@@ -127,8 +127,8 @@ def ask_credential(task: ExecutionTask, name: str, *, refused: bool, is_set: boo
 def ask_device(task: ExecutionTask, lease_key: str) -> QuestionAsked:
     """Ask whether there is a device; a lease on `lease_key` would answer, too."""
     text = (
-        f"{task.title} asks a device. Is one there for it? A lease on {lease_key!r} answers by itself: run "
-        f"`merlin targetgen execute --lease {lease_key}` from a run that holds it."
+        f"Task `{task.id}` asks a device. Is one there for it? A lease on {lease_key!r} answers by itself: "
+        f"`merlin targetgen execute --lease {lease_key}` within a run that holds it."
     )
     return _ask(task, "device", text, lease_key=lease_key)
 
@@ -136,7 +136,7 @@ def ask_device(task: ExecutionTask, lease_key: str) -> QuestionAsked:
 def ask_branch(task: ExecutionTask, branch: str, proposal: Proposal) -> QuestionAsked:
     """Ask what is to be done with a proposal."""
     what = f"{len(proposal.paths)} changed files" if proposal.paths else "no changed files"
-    text = f"{task.title}: the response proposes {what}. What is to be done with it? A worktree is made on {branch}."
+    text = f"The response to task `{task.id}` proposes {what}. What is to be done with it? A worktree is on {branch}."
     return _ask(task, "branch_gate", text)
 
 

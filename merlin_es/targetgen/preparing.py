@@ -12,7 +12,7 @@ from merlin_es.targetgen.capability import Capability, Deployment
 from merlin_es.targetgen.fragments import Fragment
 from merlin_es.targetgen.initial_state import task_state
 from merlin_es.targetgen.names import is_name
-from merlin_es.targetgen.prompts import Asking, markdown, prompt_of
+from merlin_es.targetgen.prompts import Asking, known_to_all, markdown, prompt_of
 from merlin_es.targetgen.tasks import TaskNode
 
 BACKENDS: Final = ("none", "manualllm", "provider")
@@ -44,6 +44,7 @@ def prepare(
     """
     asking = asking_for(backend, agent)
     plan = planning.plan(capability, overlay)
+    known = known_to_all(plan)
     bundle = ExecutionBundle(
         target=plan.target,
         workflow=WORKFLOW,
@@ -53,7 +54,8 @@ def prepare(
         prompts_dir=None if backend == "none" else prompts_dir or f"{target_dir}/prompts",
         provider_config=without_secrets(provider_config or {}) if backend == "provider" else {},
         tasks=tuple(
-            _task(number, task, prompt_of(task, plan, fragments, asking)) for number, task in enumerate(plan.tasks, 1)
+            _task(number, task, prompt_of(task, plan, fragments, asking, known))
+            for number, task in enumerate(plan.tasks, 1)
         ),
     )
     return Prepared(bundle, briefs(bundle), packets(bundle))

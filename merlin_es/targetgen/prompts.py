@@ -36,10 +36,12 @@ class _Section:
             self.chunks.insert(0 if merge == "prepend" else len(self.chunks), (source, text))
 
 
-def prompt_of(task: TaskNode, plan: Plan, fragments: Sequence[Fragment], asking: Asking) -> PromptBundle:
-    """Return the prompt of one task; `fragments` are all that there are, in any order of their scopes."""
+def prompt_of(
+    task: TaskNode, plan: Plan, fragments: Sequence[Fragment], asking: Asking, known: Mapping[str, object]
+) -> PromptBundle:
+    """Return the prompt of one task; `fragments` are all that there are, `known` is what every task's templates see."""
     profile = tool_profile(task.family)
-    data, facts = _data(task, plan, asking, profile), _facts(task, plan, asking, profile)
+    data, facts = {**known, **_data(task, asking, profile)}, _facts(task, plan, asking, profile)
     sections: dict[str, _Section] = {name: _Section() for name in HEADINGS}
     applied = []
     for each in _layered(task, plan, fragments):
@@ -94,8 +96,8 @@ def _facts(task: TaskNode, plan: Plan, asking: Asking, profile: str) -> Mapping[
     }
 
 
-def _data(task: TaskNode, plan: Plan, asking: Asking, profile: str) -> Mapping[str, object]:
-    """Return what templates see: texts, numbers, lists and mappings."""
+def known_to_all(plan: Plan) -> Mapping[str, object]:
+    """Return what the templates of every task see: texts, numbers, lists and mappings."""
     capabilities = asdict(plan.capability)
     sections = ("platform", "execution", "isa", "operations", "tiles", "memory", "numeric", "runtime", "verification")
     return {
@@ -104,6 +106,13 @@ def _data(task: TaskNode, plan: Plan, asking: Asking, profile: str) -> Mapping[s
         "deployment": capabilities["deployment"],
         "capabilities": capabilities,
         "support_plan": asdict(plan.support),
+        "prompt_section_order": list(HEADINGS),
+        "contradictions": list(plan.notes),
+    }
+
+
+def _data(task: TaskNode, asking: Asking, profile: str) -> Mapping[str, object]:
+    return {
         "task": asdict(task),
         "task_actions": list(task.actions),
         "task_evidence": [asdict(each) for each in task.evidence],
@@ -112,6 +121,4 @@ def _data(task: TaskNode, plan: Plan, asking: Asking, profile: str) -> Mapping[s
         "prompt_backend": asking.backend,
         "agent": asking.agent,
         "tool_profile": profile,
-        "prompt_section_order": list(HEADINGS),
-        "contradictions": list(plan.notes),
     }

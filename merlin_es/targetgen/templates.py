@@ -57,7 +57,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     """Jinja without everything that a prompt has no use for."""
 
     def __init__(self) -> None:
-        super().__init__(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, cache_size=0)
+        super().__init__(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, cache_size=0, finalize=_plain)
         self.globals.clear()
         own: dict[str, Callable[..., Any]] = {
             "bullet_list": bullet_list,
@@ -168,10 +168,19 @@ def _require_allowed(node: nodes.Node, depth: int) -> None:
     if not isinstance(node, _ALLOWED) or (isinstance(node, nodes.For) and node.recursive):
         what = type(node).__name__.lower()
         raise TemplateSyntaxError(f"templates print, filter, choose and loop; {what!r} is not allowed", node.lineno)
+    if isinstance(node, nodes.Name) and node.name == "self":
+        raise TemplateSyntaxError("'self' is no data", node.lineno)
     if depth == 0:
         raise TemplateSyntaxError(f"nested more than {DEPTH_MAX} deep", node.lineno)
     for child in node.iter_child_nodes():
         _require_allowed(child, depth - 1)
+
+
+def _plain(value: object) -> object:
+    """Let through what is data; what is not defined says so by itself."""
+    if isinstance(value, str | int | float | list | tuple | Mapping | Undefined | None):
+        return value
+    raise SecurityError(f"a {type(value).__name__} is no data")
 
 
 def _is_index(argument: object, length: int) -> bool:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from merlin_es.errors import SpecInvalid
 from merlin_es.targetgen import normalising, planning
 from merlin_es.targetgen.names import lower, title
 from merlin_es.targetgen.yaml_text import parse
-from tests.targetgen_data import SHARED, needs_shared, rows
+from tests.targetgen_data import SHARED, example, example_names, example_paths, needs_shared, rows
+from tests.targetgen_shell import tree, typed_in
 
 pytestmark = needs_shared
 
@@ -65,10 +70,64 @@ def test_every_random_spec_has_the_same_plan_tasks_and_views() -> None:
         compare(row["capability"], row["overlay"], row["expected"])
 
 
-def compare(document: dict[str, Any], overlay: dict[str, Any] | None, expected: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", example_names() or ["none"])
+def test_every_real_spec_gives_the_same_documents_files_and_lines(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed, oracle = typed_in(tmp_path, monkeypatch, capsys), example(name)
+    spec, overlay = example_paths(name)
+    for verb in ("plan", "generate", "orchestrate", "orchestrate-none", "stage-mutation"):
+        directory = tmp_path / verb
+        backend = ("--prompt-backend", "none") if verb == "orchestrate-none" else ()
+        words = (verb.removesuffix("-none"), spec, "--overlay", overlay, "--out-dir", directory, *backend)
+        rehearsed = typed("--dry-run", *words)
+        assert (rehearsed.code, directory.exists()) == (0, False), rehearsed
+        done = typed(*words)
+        assert done.code == 0, done
+        assert sorted(tree(directory / name)) == oracle["files"][verb], verb
+        if verb in oracle["stdout"]:
+            lines = oracle["stdout"][verb].replace(f"<root>/{name}/{verb}.out", str(directory))
+            assert done.out.rstrip() == lines.rstrip()
+        before = tree(directory)
+        assert typed(*words) == done
+        assert tree(directory) == before, "the same inputs, the same bytes"
+    validated = typed("validate", spec, "--overlay", overlay)
+    assert validated.out.rstrip() == oracle["stdout"]["validate"].rstrip()
+    staged = tmp_path / "stage-mutation" / name
+    compare_scaffold(staged, oracle)
+    document, deployment = parse(spec.read_text(), "c"), parse(overlay.read_text(), "o")
+    assert isinstance(document, dict)
+    assert isinstance(deployment, dict)
+    compare(document, deployment, oracle, str(spec), str(overlay))
+
+
+def compare_scaffold(directory: Path, oracle: dict[str, Any]) -> None:
+    """Compare the lists of a scaffold and of a proposal with an oracle."""
+    made = json.loads((directory / "generation_bundle.json").read_text())
+    kept = ("repo_path", "category", "task_ids")
+    assert [{key: each[key] for key in kept} for each in made["files"]] == [
+        {key: each[key] for key in kept} for each in oracle["scaffold"]
+    ]
+    assert all(Path(each["staged_path"]).is_file() for each in made["files"])
+    proposed = json.loads((directory / "mutation" / "mutation_bundle.json").read_text())
+    for key in ("blocking_gates", "branch_name"):
+        assert proposed[key] == oracle["mutation"][key]
+    wanted = oracle["mutation"]["candidates"]
+    assert [{key: each[key] for key in wanted[0]} for each in proposed["candidates"]] == wanted
+    assert all(Path(each["staged_path"]).is_file() for each in proposed["candidates"])
+    assert len(proposed["next_steps"]) == 4
+
+
+def compare(
+    document: dict[str, Any],
+    overlay: dict[str, Any] | None,
+    expected: dict[str, Any],
+    spec: str = "spec/capability.yaml",
+    overlay_path: str = "spec/overlay.yaml",
+) -> None:
     """Compare a plan with an oracle from which the differences that are meant were taken."""
-    capability = normalising.capability(document, "spec/capability.yaml")
-    deployment = normalising.deployment(overlay, "spec/overlay.yaml") if overlay else None
+    capability = normalising.capability(document, spec)
+    deployment = normalising.deployment(overlay, overlay_path) if overlay else None
     made = planning.plan(capability, deployment).as_json()
     wanted = as_meant(copy.deepcopy(expected), document, overlay)
     for stage in made["support_plan.json"]["verification_manifest"]["stages"]:
@@ -76,7 +135,11 @@ def compare(document: dict[str, Any], overlay: dict[str, Any] | None, expected: 
     assert made["support_plan.json"] == wanted["support_plan"]
     assert made["compile_view.yaml"] == wanted["compile_view"]
     assert made.get("deployment_view.yaml") == wanted["deployment_view"]
-    assert [structure(task) for task in made["task_graph.json"]] == wanted["task_graph"]
+    tasks = [structure(task) for task in made["task_graph.json"]]
+    for task, oracle in zip(tasks, wanted["task_graph"], strict=True):
+        ours, theirs = task.pop("artifacts_in"), oracle.pop("artifacts_in")
+        assert ours == [spec, overlay_path][: len(theirs)]
+    assert tasks == wanted["task_graph"]
 
 
 def structure(task: dict[str, Any]) -> dict[str, Any]:
