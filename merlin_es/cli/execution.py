@@ -132,6 +132,9 @@ def execute(
     retry: Annotated[
         bool, typer.Option("--retry", help="Take up again what is blocked or has failed: TASK, or all of it.")
     ] = False,
+    reconsider: Annotated[
+        bool, typer.Option("--reconsider", help="With --retry: ask again what is to be done with a proposal.")
+    ] = False,
     lease: Annotated[
         str | None, typer.Option(metavar="KEY", help="The resource whose lease, held by this run, is the device.")
     ] = None,
@@ -170,7 +173,7 @@ def execute(
             place, plan, prompt_backend, None if prompts_dir is None else below(context, prompts_dir, "--prompts-dir")
         )
         if retry:
-            place.change(lambda state: answers.retry(task_id, state))
+            place.change(lambda state: answers.retry(task_id, state, reconsider=reconsider))
         state = executor.execute(lease)
     _print_execution(state, directory, output)
     raise typer.Exit(OUTCOMES[state.outcome])
