@@ -34,6 +34,7 @@ from projections.events.execution import (
     TaskCompleted,
     TaskPreflighted,
     TaskRetried,
+    ValidationChosen,
     ValidationEnded,
     WorktreePrepared,
 )
@@ -135,7 +136,8 @@ class TaskState:
 
     `attempt_count` is how often it was begun, `passed` the gates that are behind it, `decision` what was said at the
     branch gate, `applied_sha256` the response that is in the worktree, `refused_sha256` the one that cannot be used,
-    `step` what was about to be done when the log ends. `asks_again` after a retry: what was refused is asked for anew.
+    `step` what was about to be done when the log ends, `validated_with` the commands that somebody chose instead of the
+    plan's. `asks_again` after a retry: what was refused is asked for anew.
     """
 
     id: str
@@ -166,6 +168,7 @@ class TaskState:
     diff_summary: tuple[str, ...] = ()
     diff_sha256: str | None = None
     checks: tuple[Check, ...] = ()
+    validated_with: tuple[str, ...] | None = None
     recorded: bool = False
     message: str | None = None
     completed_how: str | None = None
@@ -311,6 +314,7 @@ TaskEvent = (
     | ProposalRecorded
     | WorktreePrepared
     | ChangesApplied
+    | ValidationChosen
     | ValidationEnded
 )
 
@@ -362,6 +366,9 @@ def _evolve_task(task: TaskState, event: TaskEvent, now: str) -> TaskState:
         case ChangesApplied(response_sha256=sha256, diff_summary=summary, diff_sha256=diff):
             task = replace(task, applied_sha256=sha256, diff_summary=summary, diff_sha256=diff, checks=())
             return _logged(_moved(task, "validating", "validation"), now, f"applied {len(summary)} changes")
+        case ValidationChosen(commands=commands):
+            task = replace(task, validated_with=commands, checks=())
+            return _logged(task, now, f"to be validated by: {'; '.join(commands)}")
         case ValidationEnded():
             return _validated(task, event, now)
         case _:
@@ -537,13 +544,21 @@ def _carried(task: TaskState | None, planned: PlannedTask, now: str, seq: int) -
         return replace(task, contract=planned.contract, depends_on=planned.depends_on)
     begun = TaskState(planned.id, planned.contract, planned.depends_on, attempt_count=task.attempt_count, seq=seq)
     begun = replace(begun, opened_at=task.opened_at, updated_at=now, checkout=task.checkout, logs=task.logs)
+    begun = replace(begun, validated_with=task.validated_with)
     return _logged(begun, now, "the plan asks for something else now: begun again")
 
 
 def _reset(state: ExecutionState, now: str, seq: int) -> ExecutionState:
     """Begin anew, except that what was refused stays refused; a worktree stays, too."""
     tasks = {
-        task.id: TaskState(task.id, task.contract, task.depends_on, checkout=task.checkout, seq=seq)
+        task.id: TaskState(
+            task.id,
+            task.contract,
+            task.depends_on,
+            checkout=task.checkout,
+            validated_with=task.validated_with,
+            seq=seq,
+        )
         for task in state.tasks.values()
     }
     refused = {name: verdict for name, verdict in state.credentials.items() if verdict == "refused"}

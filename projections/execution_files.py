@@ -111,6 +111,7 @@ def task_json(task: TaskState, contract: Document) -> dict[str, Any]:
         "worktree": task.worktree,
         "worktree_branch": task.checkout.branch if task.checkout else None,
         "diff_sha256": task.diff_sha256,
+        "validated_with": None if task.validated_with is None else list(task.validated_with),
         "validation_outputs": [check.output_sha256 for check in task.checks],
     }
 

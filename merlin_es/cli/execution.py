@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from merlin_es.cli.printing import (
     print_json,
     print_lines,
     printable,
+    require_path,
     settings,
 )
 from merlin_es.cli.targetgen import (
@@ -36,12 +38,15 @@ if TYPE_CHECKING:
 
     from merlin_es.settings import Settings
     from merlin_es.targetgen.blueprint import Blueprint
+    from merlin_es.targetgen.bundle import ExecutionBundle
     from merlin_es.targetgen.executor import Executor
     from merlin_es.targetgen.target_dir import TargetDirectory
     from projections.execution import ExecutionState
 
 OUTCOMES = {"completed": 0, "blocked": 5, "awaiting_operator": 13, "awaiting_response": 14}
 """The exit codes of `execute`."""
+WAITING = ("awaiting_operator", "awaiting_response")
+LIMIT_S = 3600.0
 
 Backend = Annotated[
     str | None, typer.Option(metavar="NAME", help="Who is prompted: none, manualllm or provider [default: manualllm].")
@@ -139,19 +144,34 @@ def execute(
         str | None, typer.Option(metavar="KEY", help="The resource whose lease, held by this run, is the device.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while somebody else executes there.")] = False,
-    validation_limit: Annotated[float, typer.Option(min=1, help="Seconds for each validation command.")] = 3600.0,
-    agent_limit: Annotated[float, typer.Option(min=1, help="Seconds for each packet that an agent answers.")] = 3600.0,
+    validate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=CMD", help="What proves the work of a task, in place of the plan's commands."),
+    ] = None,
+    validation_limit: Annotated[float, typer.Option(min=1, help="Seconds for each validation command.")] = LIMIT_S,
+    agent_limit: Annotated[float, typer.Option(min=1, help="Seconds for each packet that an agent answers.")] = LIMIT_S,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="Where: local, or ray for a run of its own.")] = "local",
+    ray_state_root: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where Merlin keeps its runs [default: as `merlin ray` has it].")
+    ] = None,
+    launcher: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", help="In place of `conda run -n merlin-dev uv run` [env: MERLIN_LAUNCHER]."),
+    ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Carry a plan out, as far as it goes without anybody's word.
 
-    Exit codes: 0 completed, 5 blocked, 13 a question waits for an answer, 14 a prompt waits for a response.
+    Exit codes: 0 completed, 5 blocked, 13 a question waits for an answer, 14 a prompt waits for a response. With
+    `--engine ray`: 0 submitted, 5 blocked, 11 refused by Ray for good.
     """
     from merlin_es import bootstrap
+    from merlin_es.settings import launcher as configured_launcher
     from merlin_es.targetgen import answers
     from merlin_es.targetgen.executor import Limits
 
-    where = settings(context)
+    where = _settings(context, engine, ray_state_root)
+    chosen = _validations(validate or [])
     capability, task_id = _meant(words or [], retry=retry)
     given = None if from_dir is None else below(context, from_dir, "--from-dir")
     directory, plan = given, None
@@ -162,21 +182,44 @@ def execute(
     assert directory is not None  # noqa: S101  one of the two gave it
     place = bootstrap.target_directory(where, directory)
     limits = Limits(validation_limit, agent_limit)
-    executor = bootstrap.executor(where, place, os.environ, limits=limits, agent_command=agent_command)
+    words_before = configured_launcher(launcher, os.environ, where.workspace)
+    executor = bootstrap.executor(
+        where, place, os.environ, limits=limits, agent_command=agent_command, launcher=words_before
+    )
     if resume or plan is None:
         place.prepared()
-    if is_dry_run(context):
+    dry_run = is_dry_run(context)
+    if dry_run and engine == "local":
         _preview(place, executor, plan, lease, output)
         return
-    with place.executing(wait=wait):
-        _take_over(
-            place, plan, prompt_backend, None if prompts_dir is None else below(context, prompts_dir, "--prompts-dir")
+    if not dry_run:
+        with place.executing(wait=wait):
+            _take_over(
+                place,
+                plan,
+                prompt_backend,
+                None if prompts_dir is None else below(context, prompts_dir, "--prompts-dir"),
+            )
+            for task, commands in chosen.items():
+                place.change(partial(answers.choose_validation, task, commands))
+            if retry:
+                place.change(lambda state: answers.retry(task_id, state, reconsider=reconsider))
+            state = executor.execute(lease) if engine == "local" else executor.deliver()
+    if engine == "ray":
+        bundle = plan.bundle if plan else place.bundle(place.prepared())
+        options = _given(
+            {
+                "--lease": lease,
+                "--agent-command": agent_command,
+                "--launcher": launcher,
+                "--validation-limit": None if validation_limit == LIMIT_S else f"{validation_limit:g}",
+                "--agent-limit": None if agent_limit == LIMIT_S else f"{agent_limit:g}",
+            }
         )
-        if retry:
-            place.change(lambda state: answers.retry(task_id, state, reconsider=reconsider))
-        state = executor.execute(lease)
+        _submit(where, directory, bundle, words_before, options, output, dry_run=dry_run)
+        return
     _print_execution(state, directory, output)
-    raise typer.Exit(OUTCOMES[state.outcome])
+    raise typer.Exit(0 if where.stops_in_order and state.outcome in WAITING else OUTCOMES[state.outcome])
 
 
 def answer(
@@ -256,6 +299,81 @@ def _executor(where: Settings, place: TargetDirectory) -> Executor:
     from merlin_es.targetgen.executor import Limits
 
     return bootstrap.executor(where, place, os.environ, limits=Limits())
+
+
+def _settings(context: typer.Context, engine: str, state_root: str | None) -> Settings:
+    """Give the settings of a call that may submit a run."""
+    from merlin_es.errors import Usage
+
+    if engine not in ("local", "ray"):
+        raise Usage(f"there is no engine {engine!r}: give local or ray")
+    if state_root is not None:
+        require_path(state_root, "--ray-state-root")
+        context.obj = (context.obj[0], Path(state_root))
+    return settings(context)
+
+
+def _validations(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Read `TASK=CMD` options; those of one task are run in the order in which they were given."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        task, equals, command = text.partition("=")
+        if not equals or not task.strip() or not command.strip():
+            raise typer.BadParameter(f"{text!r} is not TASK=CMD", param_hint="--validate")
+        found[task.strip()] = (*found.get(task.strip(), ()), command.strip())
+    return found
+
+
+def _given(options: dict[str, str | None]) -> list[str]:
+    """Give the words of those options that were given."""
+    return [word for name, value in options.items() if value is not None for word in (name, value)]
+
+
+def _submit(
+    where: Settings,
+    directory: Path,
+    bundle: ExecutionBundle,
+    launcher: str | None,
+    options: Sequence[str],
+    output: Output,
+    *,
+    dry_run: bool,
+) -> None:
+    """Have Ray execute what lies in a target directory, and print what came of it."""
+    from merlin_es import bootstrap, run_ids
+    from merlin_es.cli.jobs import OUTCOMES as RUNS
+    from merlin_es.targetgen import on_ray
+
+    wish = on_ray.wish(
+        run_ids.new_run_id(run_ids.check_target(bundle.target), bootstrap.now()),
+        directory,
+        target=bundle.target,
+        prompt_backend=bundle.prompt_backend,
+        workflow=bundle.workflow,
+        settings=where,
+        variables=os.environ,
+        launcher=launcher,
+        options=options,
+    )
+    record = bootstrap.build(where).submit(wish, dry_run=dry_run)
+    if output == Output.JSON:
+        from projections.projection import run_json
+
+        print_json({**run_json(record), "engine": "ray", "ray_state_root": str(where.state_root)})
+    else:
+        print_lines(
+            [
+                ("Submitted target", bundle.target),
+                ("Engine", "ray"),
+                ("Run ID", record.run_id),
+                ("Run status", record.status),
+                ("Submission ID", record.attempt.submission_id if record.attempt else None),
+                ("Message", record.message),
+                ("Target directory", directory),
+                ("Ray state root", where.state_root),
+            ]
+        )
+    raise typer.Exit(RUNS[record.status] if record.status in ("blocked", "error") else 0)
 
 
 def _meant(words: Sequence[str], *, retry: bool) -> tuple[str | None, str | None]:

@@ -13,6 +13,7 @@ from projections.events.execution import (
     ExecutionReset,
     QuestionAnswered,
     TaskRetried,
+    ValidationChosen,
 )
 from projections.execution import STUCK, ExecutionState, RequestState
 
@@ -54,6 +55,18 @@ def retry(task_id: str | None, state: ExecutionState, *, reconsider: bool = Fals
     if task.status not in STUCK:
         raise Refused(f"{task_id} is {task.status}, so there is nothing to retry")
     return (TaskRetried(task_id=task_id, reconsider=reconsider),)
+
+
+def choose_validation(task_id: str, commands: tuple[str, ...], state: ExecutionState) -> tuple[ExecutionEvent, ...]:
+    """Have a task that is not done be validated by other commands than the plan's; the same again changes nothing."""
+    task = state.tasks.get(task_id)
+    if task is None:
+        raise NotFound(f"there is no task {task_id!r} in this plan: it has {', '.join(state.tasks)}")
+    if task.validated_with == commands:
+        return ()
+    if task.status == "completed":
+        raise Refused(f"{task_id} is completed, so nothing of it is validated any more")
+    return (ValidationChosen(task_id=task_id, commands=commands),)
 
 
 def prepare(plan: ExecutionPrepared, state: ExecutionState, *, reset: bool) -> tuple[ExecutionEvent, ...]:

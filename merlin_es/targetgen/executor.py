@@ -303,7 +303,7 @@ class Executor:
 
     def _run_validation(self, act: walk.Act, task: ExecutionTask, state: ExecutionState) -> Sequence[ExecutionEvent]:
         number = int(act.detail)
-        command = gates.commands_of(task)[number - 1]
+        command = gates.commands_of(task, state.tasks[task.id].validated_with)[number - 1]
         checkout = state.tasks[task.id].checkout
         assert checkout  # noqa: S101  nothing is validated without one
         ran = self._world.validation.run(command, Path(checkout.path), self._limits.validation_s)

@@ -107,8 +107,10 @@ def needs_device(task: ExecutionTask) -> bool:
     return task.family == "runtime_hal" and any(gate and gate[1] == "device_query" for gate in gates)
 
 
-def commands_of(task: ExecutionTask) -> tuple[str, ...]:
-    """Give the validation commands that can be run; remarks are left out."""
+def commands_of(task: ExecutionTask, chosen: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Give the validation commands that can be run: those that somebody has chosen, else the plan's without remarks."""
+    if chosen is not None:
+        return chosen
     return tuple(command for command in task.validation_commands if not command.lstrip().startswith("#"))
 
 

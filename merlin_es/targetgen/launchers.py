@@ -14,7 +14,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from merlin_es.errors import Usage
+
 ENVIRONMENT = "merlin-dev"
+ENTRY = "tools/merlin.py"
 SEEDS = ("conda", "run", "-n", ENVIRONMENT, "uv", "run")
 
 
@@ -44,11 +47,22 @@ def launched(command: str, launcher: str | None, variables: Mapping[str, str]) -
     return f'PATH={programs}:"$PATH" {rest}'
 
 
-def job(target_dir: Path, launcher: str | None, variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the command of a job that executes what lies in a target directory; a launcher is what precedes its verb."""
+def job(
+    target_dir: Path, workspace: Path, launcher: str | None, variables: Mapping[str, str]
+) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """Give the command of a job that executes what lies in a target directory, and the variables that it needs."""
     verb = ("targetgen", "execute", "--engine", "local", "--from-dir", str(target_dir), "--resume")
     if launcher is not None:
-        return (*shlex.split(launcher), *verb)
+        entry = ENTRY if (workspace / ENTRY).is_file() else "merlin"
+        return (*_words(launcher), entry, *verb), {}
     if has_environment(variables):
-        return (*SEEDS, "tools/merlin.py", *verb)
-    return (sys.executable, "-m", "merlin_es", *verb)
+        return (*SEEDS, ENTRY, *verb), {}
+    here = [str(Path(__file__).parents[2]), *filter(None, [variables.get("PYTHONPATH")])]
+    return (sys.executable, "-m", "merlin_es", *verb), {"PYTHONPATH": os.pathsep.join(here)}
+
+
+def _words(launcher: str) -> list[str]:
+    try:
+        return shlex.split(launcher)
+    except ValueError as error:
+        raise Usage(f"the launcher {launcher!r} cannot be split into words ({error}): close its quotes") from None

@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from merlin_es.targetgen.names import lower, title
+
 PATH_MAX = 1024
 PART_MAX = 255
 """Of a path and of one part of it, in bytes: what file systems take, with room for the directory of a worktree."""
 _REMARK = re.compile(r"\s+\(.*\)\s*\Z", re.DOTALL)
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_WORDS = re.compile(r"[_\\-]")
 _GITS = frozenset({".git", "git~1"})
-
-
-def titled(name: str) -> str:
-    """Give a target's name as directories of the compiler have it: `saturn_opu_v128` is `SaturnOpuV128`."""
-    return "".join(part.capitalize() for part in _WORDS.split(name))
 
 
 def filled(write_scope: Sequence[str], target: str) -> tuple[str, ...]:
@@ -24,11 +20,11 @@ def filled(write_scope: Sequence[str], target: str) -> tuple[str, ...]:
 
     Where a dash in the name becomes an underline in the name of a directory, both are in scope.
     """
-    names = dict.fromkeys((target, target.replace("-", "_")))
+    names = dict.fromkeys((target, lower(target)))
     plain = [_REMARK.sub("", entry).strip() for entry in write_scope]
     return tuple(
         dict.fromkeys(
-            entry.replace("<target>", name).replace("<Target>", titled(target)) for entry in plain for name in names
+            entry.replace("<target>", name).replace("<Target>", title(target)) for entry in plain for name in names
         )
     )
 

@@ -225,7 +225,7 @@ def _proposal(task: ExecutionTask, now: TaskState, state: ExecutionState, seen: 
         return _want(now, "read_response", seen.responses[now.id])
     if now.decision is None:
         return Move((gates.ask_branch(task, branch_of(state.target), now.proposal),))
-    commands = gates.commands_of(task)
+    commands = gates.commands_of(task, now.validated_with)
     if now.decision == "record":
         recorded = ProposalRecorded(task_id=task.id, response_sha256=now.proposal.sha256, deferred=commands)
         return Move((recorded, TaskCompleted(task_id=task.id, how="proposal_recorded")))

@@ -272,6 +272,14 @@ class ChangesApplied(DomainEvent):
     diff_sha256: str | None
 
 
+class ValidationChosen(DomainEvent):
+    """Somebody wants the task to be validated by these commands, in place of the plan's."""
+
+    type: Literal["validation.chosen"] = "validation.chosen"
+    task_id: str
+    commands: tuple[str, ...]
+
+
 class ValidationEnded(DomainEvent):
     """A validation command of the task ended."""
 
@@ -318,6 +326,7 @@ ExecutionEvent = Annotated[
     | ProposalRecorded
     | WorktreePrepared
     | ChangesApplied
+    | ValidationChosen
     | ValidationEnded
     | ExecutionLogRepaired,
     Field(discriminator="type"),

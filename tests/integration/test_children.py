@@ -140,16 +140,28 @@ def test_the_seeds_launcher_is_kept_where_its_environment_is(tmp_path: Path) -> 
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/conda").write_text("#!/bin/sh\n")
     (tmp_path / "bin/conda").chmod(0o755)
-    variables = {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path / "home")}
-    command = "conda run -n merlin-dev uv run pytest x"
-    verb = ["targetgen", "execute", "--engine", "local", "--from-dir", "/t", "--resume"]
-    assert launchers.launched(command, None, variables) != command
-    assert launchers.job(Path("/t"), None, variables) == (sys.executable, "-m", "merlin_es", *verb)
+    variables = {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path / "home"), "PYTHONPATH": "/mine"}
+    seed = "conda run -n merlin-dev uv run"
+    verb = ("targetgen", "execute", "--engine", "local", "--from-dir", "/t", "--resume")
+    assert launchers.launched(f"{seed} pytest x", None, variables) != f"{seed} pytest x"
+    assert launchers.job(Path("/t"), tmp_path, None, variables) == (
+        (sys.executable, "-m", "merlin_es", *verb),
+        {"PYTHONPATH": f"{ROOT}:/mine"},
+    )
     (tmp_path / "envs/merlin-dev").mkdir(parents=True)
-    assert launchers.launched(command, None, variables) == command
-    seed = ["conda", "run", "-n", "merlin-dev", "uv", "run", "tools/merlin.py"]
-    assert launchers.job(Path("/t"), None, variables) == (*seed, *verb)
-    assert launchers.job(Path("/t"), "uv run 'my merlin'", variables) == ("uv", "run", "my merlin", *verb)
+    assert launchers.launched(f"{seed} pytest x", None, variables) == f"{seed} pytest x"
+    assert launchers.job(Path("/t"), tmp_path, None, variables) == ((*seed.split(), "tools/merlin.py", *verb), {})
+
+
+def test_a_launcher_of_ones_own_starts_the_entry_of_the_workspace_or_the_program(tmp_path: Path) -> None:
+    words, needed = launchers.job(Path("/t"), tmp_path, "uv run --env-file 'a b'", {})
+    assert words[:6] == ("uv", "run", "--env-file", "a b", "merlin", "targetgen")
+    assert needed == {}
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/merlin.py").touch()
+    assert launchers.job(Path("/t"), tmp_path, "uv run", {})[0][:4] == ("uv", "run", "tools/merlin.py", "targetgen")
+    with pytest.raises(Usage, match="close its quotes"):
+        launchers.job(Path("/t"), tmp_path, "'", {})
 
 
 def test_programs_beside_this_interpreter_come_first(bench: Bench) -> None:
