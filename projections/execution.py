@@ -176,6 +176,11 @@ class TaskState:
     logs: tuple[str, ...] = ()
     seq: int = 0
 
+    @property
+    def worktree(self) -> str | None:
+        """The directory in which the proposal was applied; None when there is none."""
+        return self.checkout.path if self.checkout else None
+
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
@@ -330,8 +335,8 @@ def _evolve_task(task: TaskState, event: TaskEvent, now: str) -> TaskState:
             return replace(task, outputs=outputs, deferred=deferred)
         case TaskBlocked(stage=stage, reason=reason):
             return _logged(replace(_moved(task, "blocked", stage), message=reason), now, f"blocked: {reason}")
-        case TaskRetried():
-            return _logged(_retried(task), now, "retried")
+        case TaskRetried(reconsider=reconsider):
+            return _logged(_retried(task, reconsider=reconsider), now, "retried")
         case TaskCompleted(how=how):
             done = replace(_moved(task, "completed", "completed"), completed_how=how, message=None)
             return _logged(done, now, f"completed: {how}")
@@ -484,14 +489,20 @@ def _validated(task: TaskState, event: ValidationEnded, now: str) -> TaskState:
     if event.passed:
         return _moved(task, "validating", "validation")
     why = "took too long" if event.timed_out else f"ended with exit code {event.exit_code}"
-    message = f"validation {event.number} {why}: {event.command}"
-    return _logged(replace(_moved(task, "validation_failed", "validation"), message=message), now, message)
+    text = f"validation {event.number} {why}: {event.command}"
+    message = (
+        f"{text} (output: blob {event.output_sha256}); mend the response, or what is in {task.worktree}, then "
+        f"`execute --retry {task.id}`; with --reconsider it asks again what is to be done with the proposal"
+    )
+    return _logged(replace(_moved(task, "validation_failed", "validation"), message=message), now, text)
 
 
-def _retried(task: TaskState) -> TaskState:
+def _retried(task: TaskState, *, reconsider: bool) -> TaskState:
     """Go back to where the task can go on from; a worktree stays, with what was applied in it."""
+    if reconsider:
+        task = replace(task, decision=None)
     task = replace(task, message=None, open_question_id=None, agent_ran=False, checkout=None, asks_again=True)
-    if task.status == "validation_failed":
+    if task.status == "validation_failed" and not reconsider:
         return replace(_moved(task, "validating", "validation"), checks=(), attempt_count=task.attempt_count + 1)
     if task.proposal is not None:
         return replace(_moved(task, "proposal_ready", "proposal_review"), attempt_count=task.attempt_count + 1)

@@ -108,7 +108,7 @@ def task_json(task: TaskState, contract: Document) -> dict[str, Any]:
         "response_errors": list(task.response_errors),
         "proposed_paths": list(task.proposal.paths) if task.proposal else [],
         "mutation": task.decision,
-        "worktree": task.checkout.path if task.checkout else None,
+        "worktree": task.worktree,
         "worktree_branch": task.checkout.branch if task.checkout else None,
         "diff_sha256": task.diff_sha256,
         "validated_with": None if task.validated_with is None else list(task.validated_with),

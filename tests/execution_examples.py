@@ -224,13 +224,15 @@ class Desk:
         self.place.change(lambda state: answers.resume(event, state))
         return self.execute()
 
-    def execute(self, *, lease: str | None = None, retry: str | bool = False) -> ExecutionState:
+    def execute(
+        self, *, lease: str | None = None, retry: str | bool = False, reconsider: bool = False
+    ) -> ExecutionState:
         """Execute, in a process of its own as it were."""
         self.place = self.opened()
         with self.place.executing():
             if retry:
                 name = retry if isinstance(retry, str) else None
-                self.place.change(lambda state: answers.retry(name, state))
+                self.place.change(lambda state: answers.retry(name, state, reconsider=reconsider))
             return self.executor().execute(lease)
 
     def executor(self) -> Executor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ def typed_in(directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     """Return a function that types words behind `merlin targetgen` in a directory."""
     monkeypatch.chdir(directory)
     monkeypatch.setattr(outputs, "_DISK", unsynced())
+    monkeypatch.setenv("MERLIN_FSYNC", "off")
+    monkeypatch.setattr(warnings, "warn", lambda *_text, **_more: None)  # Of what we have just switched off.
     monkeypatch.setattr(cli, "_prepare", lambda: None)  # Signals stay those of pytest.
 
     def typed(*words: str | Path) -> Done:

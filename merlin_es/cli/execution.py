@@ -137,6 +137,9 @@ def execute(
     retry: Annotated[
         bool, typer.Option("--retry", help="Take up again what is blocked or has failed: TASK, or all of it.")
     ] = False,
+    reconsider: Annotated[
+        bool, typer.Option("--reconsider", help="With --retry: ask again what is to be done with a proposal.")
+    ] = False,
     lease: Annotated[
         str | None, typer.Option(metavar="KEY", help="The resource whose lease, held by this run, is the device.")
     ] = None,
@@ -200,7 +203,7 @@ def execute(
             for task, commands in chosen.items():
                 place.change(partial(answers.choose_validation, task, commands))
             if retry:
-                place.change(lambda state: answers.retry(task_id, state))
+                place.change(lambda state: answers.retry(task_id, state, reconsider=reconsider))
             state = executor.execute(lease) if engine == "local" else executor.deliver()
     if engine == "ray":
         bundle = plan.bundle if plan else place.bundle(place.prepared())

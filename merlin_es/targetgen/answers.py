@@ -44,16 +44,17 @@ def answer(command: AnswerRequest, state: ExecutionState) -> tuple[ExecutionEven
     return (QuestionAnswered(request_id=request.id, choice=command.choice),)
 
 
-def retry(task_id: str | None, state: ExecutionState) -> tuple[ExecutionEvent, ...]:
-    """Take up again what is stuck: one task, or all of them."""
+def retry(task_id: str | None, state: ExecutionState, *, reconsider: bool = False) -> tuple[ExecutionEvent, ...]:
+    """Take up again what is stuck: one task, or all of them; `reconsider` what was decided at their branch gates."""
     if task_id is None:
-        return tuple(TaskRetried(task_id=task.id) for task in state.tasks.values() if task.status in STUCK)
+        stuck = [task.id for task in state.tasks.values() if task.status in STUCK]
+        return tuple(TaskRetried(task_id=id_, reconsider=reconsider) for id_ in stuck)
     task = state.tasks.get(task_id)
     if task is None:
         raise NotFound(f"there is no task {task_id!r} in this plan: it has {', '.join(state.tasks)}")
     if task.status not in STUCK:
         raise Refused(f"{task_id} is {task.status}, so there is nothing to retry")
-    return (TaskRetried(task_id=task_id),)
+    return (TaskRetried(task_id=task_id, reconsider=reconsider),)
 
 
 def choose_validation(task_id: str, commands: tuple[str, ...], state: ExecutionState) -> tuple[ExecutionEvent, ...]:

@@ -236,7 +236,9 @@ class Executor:
         assert agent  # noqa: S101  the decision saw that there is one
         response = self._response_path(state, task)
         assert response  # noqa: S101  a packet has its response
-        ran = agent.run(self._file(state, f"{PROMPTS}/{task.prompt_packet}"), response, self._limits.agent_s)
+        name = f"{PROMPTS}/{task.prompt_packet}"
+        self._put(self._file(state, name), state.files[name], state.written.get(name, frozenset()))
+        ran = agent.run(self._file(state, name), response, self._limits.agent_s)
         answered = response.exists()
         ended = AgentEnded(
             task_id=act.task_id,

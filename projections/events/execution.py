@@ -107,10 +107,11 @@ class TaskBlocked(DomainEvent):
 
 
 class TaskRetried(DomainEvent):
-    """Somebody wants the task to be tried again from where it stopped."""
+    """Somebody wants the task to be tried again from where it stopped; with `reconsider` from its branch gate."""
 
     type: Literal["task.retried"] = "task.retried"
     task_id: str
+    reconsider: bool = False
 
 
 class TaskCompleted(DomainEvent):

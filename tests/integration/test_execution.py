@@ -492,6 +492,17 @@ def test_a_failed_validation_is_retried_in_the_worktree_as_it_is(desk: Desk) -> 
     assert desk.validation.ran == ["check it", "check it"]
 
 
+def test_what_was_decided_about_a_proposal_can_be_reconsidered(desk: Desk) -> None:
+    """W1."""
+    desk.validation.codes = [1]
+    through_the_gate(desk)
+    assert "--reconsider" in (desk.task("build").message or "")
+    assert desk.execute(retry="build", reconsider=True).outcome == "awaiting_operator"
+    desk.answer(GATE, "continue_without_mutation")
+    assert desk.execute().outcome == "completed"
+    assert desk.task("build").completed_how == "proposal_recorded"
+
+
 def test_a_failed_validation_is_mended_by_another_response(desk: Desk) -> None:
     desk.validation.codes = [1]
     through_the_gate(desk)
