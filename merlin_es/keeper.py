@@ -39,7 +39,7 @@ class Keeper:
 
     def last_word(self, record: RunRecord, event: RunEvent) -> RunEvent:
         """Give an outcome with what a plan that was carried out in order waits for, as long as that is known."""
-        if event.type != "run.completed" or event.message:
+        if event.type not in ("run.completed", "run.failed") or record.cancel_requested_at:
             return event
         said = waiting.advice(record.request.workflow, record.request.target_dir)
         return event.model_copy(update={"message": said}) if said else event

@@ -21,7 +21,10 @@ def execution(workflow: str, target_dir: str) -> Mapping[str, Any] | None:
     if workflow != WORKFLOW:
         return None
     document = read_document(Path(target_dir) / EXECUTION_STATE)
-    return None if document is None else {name: document.get(name) for name in _FIELDS}
+    if document is None:
+        return None
+    task = document.get("tasks", {}).get(document.get("current_task"), {})
+    return {name: document.get(name) for name in _FIELDS} | {"message": task.get("message")}
 
 
 def advice(workflow: str, target_dir: str) -> str:
@@ -35,4 +38,6 @@ def advice(workflow: str, target_dir: str) -> str:
             return f"it waits for an answer to {question}: {shown}; answer it, {again}"
         case "awaiting_response":
             return f"it waits for the response to the prompt of {found['current_task']}: write it, {again}"
+        case "blocked":
+            return f"{found['current_task']} is blocked: {found['message']}"
     return ""

@@ -308,7 +308,8 @@ class Executor:
         command = gates.commands_of(task, state.tasks[task.id].validated_with)[number - 1]
         checkout = state.tasks[task.id].checkout
         assert checkout  # noqa: S101  nothing is validated without one
-        ran = self._world.validation.run(command, Path(checkout.path), self._limits.validation_s)
+        cwd = _workspace_in(Path(checkout.path), PurePosixPath(task.repo_root))
+        ran = self._world.validation.run(command, cwd, self._limits.validation_s)
         return (
             ValidationEnded(
                 task_id=task.id,
@@ -336,6 +337,15 @@ class Executor:
 
     def _response_path(self, state: ExecutionState, task: ExecutionTask) -> Path | None:
         return self._file(state, f"{PROMPTS}/{task.response_packet}") if task.response_packet else None
+
+
+def _workspace_in(checkout: Path, repo_root: PurePosixPath) -> Path:
+    """Give what stands for the workspace in a checkout, since that is where commands of a plan are meant to be run.
+
+    Where the repository root of the task is a repository of its own, the checkout is of that, and that is all there is.
+    """
+    depth = len(repo_root.parts)
+    return checkout.parents[depth - 1] if depth and checkout.parts[-depth:] == repo_root.parts else checkout
 
 
 def _still_wants(act: walk.Act, state: ExecutionState) -> bool:
