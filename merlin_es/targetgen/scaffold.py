@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Final
 
 from merlin_es.errors import SpecInvalid
@@ -151,15 +150,16 @@ def _beside(existing: str, body: str) -> str:
 
 
 def _mark(path: str, remark: str) -> str:
-    return SEPARATORS.get(PurePosixPath(path).suffix, "// {}").format(remark)
+    return next((mark for suffix, mark in SEPARATORS.items() if path.endswith(suffix)), "// {}").format(remark)
 
 
 def _require_disjoint(paths: Iterable[str]) -> None:
     """Refuse a file that would have to be a directory too, as a recipe `models` would."""
     taken = set(paths)
     for path in taken:
-        for parent in PurePosixPath(path).parents:
-            if str(parent) in taken:
+        parts = path.split("/")
+        for parent in ("/".join(parts[:count]) for count in range(1, len(parts))):
+            if parent in taken:
                 raise SpecInvalid(
                     f"deployment.hardware_recipe: {parent} would be a file and hold {path}: "
                     "give the recipe another path"

@@ -7,17 +7,20 @@ its bundles as plain files. It is never changed; a release with new events adds 
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, TypeAlias, get_args
 
 import eventlog
 from merlin_es.targetgen import answers
 from merlin_es.targetgen.ports import HeldLease
 from merlin_es.targetgen.target_dir import TargetDirectory, Who
-from projections.events.execution import ExecutionEvent
-from tests.examples import unsynced
+from projections.events.execution import EXECUTION_EVENTS, ExecutionEvent
+from projections.execution import ExecutionState, RequestStatus, TaskStatus, evolve
+from tests.examples import ROOT, unsynced
 from tests.execution_examples import Desk, ScriptedAgent, device, plan, shared, task
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "0.1-execution"
@@ -115,3 +118,45 @@ def tree(path: Path) -> dict[str, bytes]:
     """Give the content of a file, or of every file in a directory."""
     files = [path] if path.is_file() else sorted(path.iterdir())
     return {file.name: file.read_bytes() for file in files}
+
+
+Arrow: TypeAlias = tuple[str, str, str]
+"""From which status to which, and the type of the event that does it."""
+
+
+def test_the_states_of_tasks_and_questions_in_the_readme_are_those_of_the_fold() -> None:
+    tasks, questions = diagrams()
+    assert {start for start, _, _ in tasks} == {*get_args(TaskStatus), "[*]"} - {"prompt_emitted"}
+    assert {start for start, _, _ in questions} == {*get_args(RequestStatus), "[*]"}
+    seen_tasks, seen_questions = seen()
+    assert seen_tasks - tasks == set()
+    assert seen_questions - questions == set()
+
+
+def diagrams() -> list[set[Arrow]]:
+    """Give the arrows of the two diagrams in the README."""
+    text = (ROOT / "merlin_es/targetgen/README.md").read_text()
+    drawn = re.findall(r"```mermaid\n(stateDiagram.*?)```", text, re.DOTALL)
+    arrows = [re.findall(r"(\S+) --> ([^\s:]+)(?:: (.*))?", each) for each in drawn]
+    return [{(start, end, type_) for start, end, label in each for type_ in label.split(", ")} for each in arrows]
+
+
+def seen() -> tuple[set[Arrow], set[Arrow]]:
+    """Give every change of a status in the golden execution, but for what a reset or another plan begins again."""
+    tasks: set[Arrow] = set()
+    questions: set[Arrow] = set()
+    before = ExecutionState()
+    place = TargetDirectory(GOLDEN, Who("ada@lab", "cli"), unsynced())
+    for recorded in EXECUTION_EVENTS.decode(place.log.read(place.stream or "")):
+        after, type_ = evolve(before, recorded), recorded.event.type
+        if type_ not in ("execution.reset", "execution.prepared"):
+            tasks |= changed(before.tasks, after.tasks, type_)
+            questions |= changed(before.requests, after.requests, type_)
+        before = after
+    return tasks, questions
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any], type_: str) -> set[Arrow]:
+    """Give what an event did to the statuses of all that have one."""
+    stood = {id_: before[id_].status if id_ in before else "[*]" for id_ in after}
+    return {(stood[id_], each.status, type_) for id_, each in after.items() if stood[id_] != each.status}
