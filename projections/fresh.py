@@ -31,6 +31,8 @@ RUN_FOLD: Final = 1
 """The version of the fold of a run and of its files: what another one wrote is folded again from the first event."""
 CLUSTER_FOLD: Final = 1
 """The same of the cluster."""
+EXECUTION_FOLD: Final = 1
+"""The same of an execution."""
 
 Document: TypeAlias = Mapping[str, Any]
 """A projected file as JSON has it."""
