@@ -15,19 +15,23 @@ from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import RayMissing
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
+from merlin_es.observer import World
 from merlin_es.ports import Host, JobServer
 from merlin_es.ray_adapter.address import token_file
 from merlin_es.ray_adapter.heads import LocalHeads, find_ray
 from merlin_es.ray_adapter.jobs import RayJobServer
 from merlin_es.reconciler import Reconciler
+from merlin_es.resources import Leases
 from merlin_es.settings import Settings
 from merlin_es.submission import Submissions
+from merlin_es.turns import Turns
 from merlin_es.watch import ring
 from merlin_es.witness import WitnessFiles
 from projections.cluster import ClusterRecord
 from projections.files import Publisher, stamps
 from projections.index import Index
 from projections.layout import StateLayout
+from projections.lease_files import LeaseFiles
 
 
 def now() -> str:
@@ -70,6 +74,19 @@ def build(settings: Settings) -> Merlin:
         blobs=blobs,
         host=here,
     )
+
+
+def leases(settings: Settings) -> Leases:
+    """Wire the verbs on resources."""
+    return leases_of(ledger(settings), settings, host())
+
+
+def leases_of(books: Ledger, settings: Settings, here: Host) -> Leases:
+    """Wire the verbs on resources over a ledger that is open already."""
+    root, disk = settings.state_root, books.publisher.disk
+    turns = Turns(books.log, root, disk, settings.actor, settings.door)
+    files = LeaseFiles(books.log, root, disk, here.boot_id)
+    return Leases(root, books.log, turns, files, World(root, here, processes.is_alive, books.status), disk)
 
 
 def clusters(settings: Settings) -> Clusters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from projections.events.base import DomainEvent
 from projections.events.cluster import ClusterEvent
 from projections.events.run import RunEvent
 from projections.files import Publisher
+from projections.fresh import read_record
 from projections.index import Index
 from projections.layout import CLUSTER, is_run_id, run_stream
 from projections.run_record import RunRecord
@@ -43,6 +45,17 @@ class Ledger:
                 f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are"
             )
         return record
+
+    def status(self, run_id: str) -> tuple[str, int] | None:
+        """Give the status of a run, and the seq of its record; None when it cannot be told."""
+        if not self.has_run(run_id):
+            return None
+        with suppress(eventlog.EventLogError):
+            if fresh := read_record(self.publisher.root, run_id, self.log):
+                return fresh["status"], fresh["as_of"]["seq"]
+            record = self.publisher.run(run_id)
+            return (record.status, record.seq) if record else None
+        return None
 
     def has_run(self, run_id: str) -> bool:
         """Tell whether the ledger has a log of that run, be it sick."""
