@@ -22,6 +22,7 @@ from merlin_es.ray_adapter.heads import LocalHeads, find_ray
 from merlin_es.ray_adapter.jobs import RayJobServer
 from merlin_es.reconciler import Reconciler
 from merlin_es.resources import Leases
+from merlin_es.run_leases import RunLeases
 from merlin_es.settings import Settings
 from merlin_es.submission import Submissions
 from merlin_es.turns import Turns
@@ -61,7 +62,8 @@ def build(settings: Settings) -> Merlin:
     witnesses = WitnessFiles(settings.state_root / "runs")
     submissions = Submissions(settings.state_root, blobs, lambda: run_ids.ledger_id(books.log))
     keeper = Keeper(settings.state_root, blobs)
-    reconciler = Reconciler(books, cluster, witnesses, submissions, keeper, here)
+    run_leases = RunLeases(books, leases_of(books, settings, here))
+    reconciler = Reconciler(books, cluster, witnesses, submissions, keeper, here, run_leases)
     return Merlin(
         settings=settings,
         ledger=books,

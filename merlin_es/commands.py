@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from projections.lease_state import Liveness, Pool, Waiter
+from projections.lease_state import LeaseWish, Liveness, Pool, Waiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class SubmitRun:
     captures: tuple[str, ...] = ()
     idempotency_key: str | None = None
     traceparent: str | None = None
+    leases: LeaseWish | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Final
 
 from merlin_es.errors import LeaseLost, Usage
+from merlin_es.lease_variables import variables
 from merlin_es.resources import Leases
 from projections.lease_state import Lease
 
@@ -27,15 +28,6 @@ _PASSED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, 
 _PR_SET_PDEATHSIG: Final = 1
 
 
-def environment_of(leases: Sequence[Lease]) -> dict[str, str]:
-    """Give what tells a command what it holds; for several leases each value is a list with commas, in one order."""
-    return {
-        "MERLIN_LEASE_ID": ",".join(lease.lease_id for lease in leases),
-        "MERLIN_LEASE_FENCE": ",".join(str(lease.fence) for lease in leases),
-        "MERLIN_LEASE_KEY": ",".join(lease.key for lease in leases),
-    }
-
-
 def run(
     command: Sequence[str], held: Sequence[Lease], resources: Leases, ttl_s: float, environment: Mapping[str, str]
 ) -> int:
@@ -45,7 +37,7 @@ def run(
     """
     child: subprocess.Popen[bytes] | None = None
     try:
-        child = _started(command, {**environment, **environment_of(held)})
+        child = _started(command, {**environment, **variables(held)})
         with _passing_signals_to(child):
             _renewed_until_ended(child, held, resources, ttl_s)
         return child.returncode if child.returncode >= 0 else 128 - child.returncode

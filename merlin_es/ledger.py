@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import eventlog
+from merlin_es.deciders.run import with_its_leases
 from merlin_es.errors import MerlinError, NotFound
 from merlin_es.failpoints import reach
 from projections.cluster import ClusterRecord
@@ -72,7 +73,11 @@ class Ledger:
         self, run_id: str, decide: Callable[[RunRecord | None], Sequence[RunEvent]], *, cause: int | None = None
     ) -> RunRecord:
         """Append what `decide` makes of the run, and give the run as it is then; published when this returns."""
-        state = self._transact(_stream(run_id), self.publisher.run_at_head, decide, corr=run_id, cause=cause)
+
+        def whole(record: RunRecord | None) -> Sequence[RunEvent]:
+            return with_its_leases(record, decide(record))
+
+        state = self._transact(_stream(run_id), self.publisher.run_at_head, whole, corr=run_id, cause=cause)
         if state is None:
             raise NotFound(f"there is no run {run_id!r} in this state root")
         return state

@@ -43,6 +43,10 @@ class World:
         """Look now."""
         return Look(self, Tick(self.host.boot_id, self.host.boottime()))
 
+    def forget(self, run_id: str) -> None:
+        """Look at a run again, however lately it was looked at."""
+        self._goes_on.pop(run_id, None)
+
     def is_gone(self, process: Process, now_s: float) -> bool:
         """Tell whether a process of this boot does not run any more."""
         if process.boot_id != self.host.boot_id:

@@ -81,6 +81,25 @@ class Waiter:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseWish:
+    """What a run wants to hold while it goes on: all of `keys`, or any of a `pool`."""
+
+    owner: str
+    keys: tuple[str, ...] = ()
+    pool: Pool | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A lease that a run holds."""
+
+    lease_id: str
+    key: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Somebody wants all of `keys`, or any of a `pool`. `seq` is the place in the log: who came first."""
 

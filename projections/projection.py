@@ -141,9 +141,14 @@ def run_document(record: RunRecord, head: Head) -> dict[str, object]:
         "updated_at": record.updated_at,
     }
     for part in (request, record):
-        new = [each.name for each in fields(part) if each.name not in document]
+        new = [each.name for each in fields(part) if each.name not in document and not _is_unsaid(part, each.name)]
         document |= _some(part, [name for name in new if name not in _ELSEWHERE])
     return document | {"as_of": _stamp(head, RUN_FOLD)}
+
+
+def _is_unsaid(part: object, name: str) -> bool:
+    """Tell whether a field is one that the files of runs without leases have never had."""
+    return name == "tenancy" and getattr(part, name) is None
 
 
 def run_json(record: RunRecord) -> dict[str, object]:
