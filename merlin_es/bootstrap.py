@@ -9,6 +9,7 @@ from pathlib import Path
 import eventlog
 from merlin_es import processes, run_ids
 from merlin_es.app import Merlin
+from merlin_es.bells import Bells
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
 from merlin_es.driver_logs import DriverLogs
@@ -87,8 +88,8 @@ def leases_of(books: Ledger, settings: Settings, here: Host) -> Leases:
     """Wire the verbs on resources over a ledger that is open already."""
     root, disk = settings.state_root, books.publisher.disk
     turns = Turns(books.log, root, disk, settings.actor, settings.door)
-    files = LeaseFiles(books.log, root, disk, here.boot_id)
-    return Leases(root, books.log, turns, files, World(root, here, processes.is_alive, books.status), disk)
+    files, world = LeaseFiles(books.log, root, disk, here.boot_id), World(root, here, processes.is_alive, books.status)
+    return Leases(root, books.log, turns, files, world, disk, Bells(root, disk))
 
 
 def clusters(settings: Settings) -> Clusters:

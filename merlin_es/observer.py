@@ -20,7 +20,7 @@ from projections.layout import resources_path
 from projections.lease_state import Process, Tick
 from projections.statuses import TERMINAL
 
-BELIEVED_S: Final = 0.25
+BELIEVED_S: Final = 1.0
 """For how long a process that was seen alive, or a run that was seen to go on, need not be looked at again."""
 LOST_GRACE_S: Final = 600.0
 """For how long a lost run keeps its leases: it may show up again."""

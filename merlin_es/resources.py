@@ -16,7 +16,7 @@ import msgspec
 
 import eventlog
 from eventlog.disk import make_directories
-from merlin_es.bells import Bell, bell, ring
+from merlin_es.bells import Bell, Bells
 from merlin_es.commands import Caller, Declare, Reserve
 from merlin_es.deciders import lease as rules
 from merlin_es.deciders.sight import Observer
@@ -27,7 +27,6 @@ from merlin_es.processes import identify
 from merlin_es.turns import Decide, Turn, Turns
 from projections import checkpoint
 from projections.events.lease import (
-    ClaimAbandoned,
     ClaimCancelled,
     ClaimQueued,
     ClaimTimedOut,
@@ -62,6 +61,7 @@ class Leases:
     files: LeaseFiles
     world: World
     disk: eventlog.Disk
+    bells: Bells
     probe: Callable[[Path], None] = require_locks
     _probed: bool = False
 
@@ -160,8 +160,8 @@ class Leases:
             self._probed = True
         turn = self.turns.take(self._reap, *decisions, key=key)
         if turn.events:
-            for claim_id in _to_wake(turn.events):
-                ring(self.root, claim_id)
+            for name in turn.bells:
+                self.bells.ring(name)
             if publishes:
                 self._publish(turn.state, turn.head)
         return turn
@@ -174,8 +174,10 @@ class Leases:
 
         if not command.waits:
             return _of(command.claim_id, self.take(decide, key=key).state)
-        with bell(self.root, command.claim_id) as ringing:
+        with self.bells.one() as ringing:
             begun_s = self.world.host.monotonic()
+            if command.waiter is not None:
+                command = replace(command, waiter=replace(command.waiter, bell=ringing.name))
             turn = self.take(decide, key=key, publishes=False)
             try:
                 if leases := _of(command.claim_id, turn.state):
@@ -278,7 +280,7 @@ class Leases:
     def _again(self, claim_id: str, command: Reserve, limit_s: float | None, tell: Tell | None) -> tuple[Lease, ...]:
         """Give what a claim has become; wait for it where it still waits."""
         if claim_id in self.state().claims and command.waits:
-            with bell(self.root, claim_id) as ringing:
+            with self.bells.one() as ringing:
                 return self._wait(claim_id, ringing, self.world.host.monotonic(), limit_s, tell)
         leases = tuple(lease for lease in self.all() if lease.claim_id == claim_id)
         return leases or self._still(claim_id, (), self.state())
@@ -357,17 +359,6 @@ _lease_decoder = msgspec.json.Decoder(Lease)
 def _of(claim_id: str, state: Resources) -> tuple[Lease, ...]:
     """Give the leases that a claim has become."""
     return tuple(lease for lease in state.leases.values() if lease.claim_id == claim_id)
-
-
-def _to_wake(events: tuple[LeaseEvent, ...]) -> Iterator[str]:
-    for event in events:
-        match event:
-            case LeaseGranted(claim_id=claim_id, handed_over=True, place=1):
-                yield claim_id
-            case ClaimCancelled(claim_id=claim_id) | ClaimAbandoned(claim_id=claim_id):
-                yield claim_id
-            case _:
-                pass
 
 
 def check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -39,11 +39,12 @@ Decide = Callable[[Resources], Sequence[LeaseEvent]]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a turn came to: the state after it, its head, and what was appended."""
+    """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told."""
 
     state: Resources
     head: eventlog.Head
     events: tuple[LeaseEvent, ...]
+    bells: tuple[str, ...] = ()
 
 
 class Turns:
@@ -76,11 +77,13 @@ class Turns:
         with self._turn():
             state, head = self._at_head()
             done: list[LeaseEvent] = []
+            bells: list[str] = []
             for decide in decisions:
                 turn = self._append(decide, state, head, key if decide is decisions[-1] else None)
+                bells.extend(_bells(state, turn.state))
                 state, head = turn.state, turn.head
                 done.extend(turn.events)
-            return Turn(state, head, tuple(done))
+            return Turn(state, head, tuple(done), tuple(bells))
 
     def _append(self, decide: Decide, state: Resources, head: eventlog.Head, key: str | None) -> Turn:
         for _ in range(CONFLICTS_MAX):
@@ -153,6 +156,14 @@ class Turns:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def _bells(before: Resources, after: Resources) -> Iterator[str]:
+    """Give the bells of the claims that wait no longer."""
+    if before is not after:
+        for claim_id, claim in before.claims.items():
+            if claim.waiter is not None and claim.waiter.bell and claim_id not in after.claims:
+                yield claim.waiter.bell
 
 
 _all: weakref.WeakSet[Turns] = weakref.WeakSet()

@@ -74,10 +74,14 @@ _MANUAL: Final = Liveness()
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """What shows that somebody still waits: renewals at least every `ttl_s` seconds, and a process."""
+    """What shows that somebody still waits: renewals at least every `ttl_s` seconds, and a process.
+
+    It is to be told at the `bell`, where there is one.
+    """
 
     ttl_s: float
     process: Process | None = None
+    bell: str = ""
 
 
 @dataclass(frozen=True, slots=True)
