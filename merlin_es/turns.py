@@ -7,8 +7,10 @@ What is appended is checked against the head that it was decided on, whoever els
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +33,9 @@ from projections.projection import LEASE_PROJECTION
 
 LOCK_LIMIT_S: Final = 30.0
 """How long somebody waits for a turn. Turns are milliseconds; who takes longer is stopped or stuck."""
+TRIES: Final = 16
+TRY_S: Final = 0.0003
+"""How often, and how long apart (s), a turn is tried for before it is waited for in a thread."""
 CONFLICTS_MAX: Final = 20
 """How often a decision is taken again because somebody appended without a turn."""
 
@@ -68,6 +73,11 @@ class Turns:
             return kept[0], True
         state, head = self._folded(kept)
         return state, head.seq == 0
+
+    def last(self) -> Resources:
+        """Give the state after the last turn, all of it durable; perhaps somebody has appended since."""
+        kept = checkpoint.load(self._root)
+        return kept[0] if kept is not None else NOTHING
 
     def take(self, *decisions: Decide, key: str | None = None) -> Turn:
         """Append what each of the decisions makes of the state, each at once; `key` is that of the last one.
@@ -138,7 +148,8 @@ class Turns:
                 make_directories(self._disk, path.parent)
                 self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                lock(self._fd, LOCK_LIMIT_S)
+                if not _soon(self._fd):
+                    lock(self._fd, LOCK_LIMIT_S)
             except LockWait:
                 self._fd = None
                 raise eventlog.Locked(path, LOCK_LIMIT_S, holder(path)) from None
@@ -156,6 +167,18 @@ class Turns:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def _soon(fd: int) -> bool:
+    """Take a lock that is about to be free: a wait with a limit takes a thread, and this much longer."""
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TRY_S)
+        else:
+            return True
+    return False
 
 
 def _bells(before: Resources, after: Resources) -> Iterator[str]:
