@@ -10,32 +10,39 @@ from pathlib import Path
 import eventlog
 from merlin_es import processes, run_ids
 from merlin_es.app import Merlin
+from merlin_es.bells import Bells
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
 from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import RayMissing
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
+from merlin_es.observer import World
 from merlin_es.ports import Host, JobServer
 from merlin_es.ray_adapter.address import token_file
 from merlin_es.ray_adapter.heads import LocalHeads, find_ray
 from merlin_es.ray_adapter.jobs import RayJobServer
 from merlin_es.reconciler import Reconciler
+from merlin_es.resources import Leases
+from merlin_es.run_leases import RunLeases
 from merlin_es.settings import Settings
 from merlin_es.submission import Submissions
+from merlin_es.targetgen import executor as execution
 from merlin_es.targetgen.agents import CommandAgent
-from merlin_es.targetgen.executor import Executor, Limits, World
+from merlin_es.targetgen.executor import Executor, Limits
 from merlin_es.targetgen.responses import ResponseFiles
 from merlin_es.targetgen.surroundings import Surroundings
 from merlin_es.targetgen.target_dir import TargetDirectory, Who
 from merlin_es.targetgen.validation import ShellValidation
 from merlin_es.targetgen.worktrees import GitWorktrees
+from merlin_es.turns import Turns
 from merlin_es.watch import ring
 from merlin_es.witness import WitnessFiles
 from projections.cluster import ClusterRecord
 from projections.files import Publisher, stamps
 from projections.index import Index
 from projections.layout import StateLayout
+from projections.lease_files import LeaseFiles
 
 
 def now() -> str:
@@ -65,7 +72,8 @@ def build(settings: Settings) -> Merlin:
     witnesses = WitnessFiles(settings.state_root / "runs")
     submissions = Submissions(settings.state_root, blobs, lambda: run_ids.ledger_id(books.log))
     keeper = Keeper(settings.state_root, blobs)
-    reconciler = Reconciler(books, cluster, witnesses, submissions, keeper, here)
+    run_leases = RunLeases(books, leases_of(books, settings, here))
+    reconciler = Reconciler(books, cluster, witnesses, submissions, keeper, here, run_leases)
     return Merlin(
         settings=settings,
         ledger=books,
@@ -97,7 +105,7 @@ def executor(
 ) -> Executor:
     """Wire the executor of a target directory, with the environment of this process as `variables`."""
     here = Surroundings(variables)
-    world = World(
+    world = execution.World(
         responses=ResponseFiles(),
         worktrees=GitWorktrees(place.blobs),
         validation=ShellValidation(place.blobs, variables, launcher),
@@ -106,6 +114,19 @@ def executor(
         agent=CommandAgent(agent_command, place.blobs, variables, settings.workspace) if agent_command else None,
     )
     return Executor(place, world, settings.workspace, limits)
+
+
+def leases(settings: Settings) -> Leases:
+    """Wire the verbs on resources."""
+    return leases_of(ledger(settings), settings, host())
+
+
+def leases_of(books: Ledger, settings: Settings, here: Host) -> Leases:
+    """Wire the verbs on resources over a ledger that is open already."""
+    root, disk = settings.state_root, books.publisher.disk
+    turns = Turns(books.log, root, disk, settings.actor, settings.door)
+    files, world = LeaseFiles(books.log, root, disk, here.boot_id), World(root, here, processes.is_alive, books.status)
+    return Leases(root, books.log, turns, files, world, disk, Bells(root, disk))
 
 
 def clusters(settings: Settings) -> Clusters:

@@ -29,6 +29,7 @@ EXECUTION_BUNDLE: Final = "execution_bundle.json"
 TASK_STATES: Final = "task_states"
 OPERATOR_REQUESTS: Final = "operator_requests"
 EXECUTION_DIRECTORIES: Final = (TASK_STATES, OPERATOR_REQUESTS)
+CATALOG: Final = "catalog.json"
 
 _RUN: Final = "run/"
 _EXECUTION: Final = "execution/"
@@ -175,6 +176,28 @@ def artifacts_path(root: Path, run_id: str) -> Path:
 def bootstrap_path(root: Path) -> Path:
     """Give the file that describes the cluster."""
     return root / "cluster" / BOOTSTRAP
+
+
+def resources_path(root: Path) -> Path:
+    """Give the directory of all that is said of resources."""
+    return root / RESOURCES
+
+
+def catalog_path(root: Path) -> Path:
+    """Give the file that lists the keys, who holds them and who waits."""
+    return root / RESOURCES / CATALOG
+
+
+def leases_path(root: Path) -> Path:
+    """Give the directory that holds a file for every lease there ever was."""
+    return root / RESOURCES / "leases"
+
+
+def lease_name(lease_id: str) -> str:
+    """Give the path of a lease's file under the state root; raises Invalid for what cannot be an id."""
+    if not is_run_id(lease_id):
+        raise Invalid(f"{lease_id!r} cannot be the id of a lease: it is `lease-` and 10 hexadecimal digits")
+    return f"{RESOURCES}/leases/{lease_id}.json"
 
 
 def index_path(root: Path) -> Path:
