@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -17,9 +18,10 @@ import eventlog
 from merlin_es import failpoints
 from merlin_es.errors import Refused, Sick
 from merlin_es.targetgen.blueprint import Blueprint
+from merlin_es.targetgen.ports import Ran
 from projections.execution import ExecutionState
 from tests.conftest import Figure
-from tests.execution_examples import Desk, device, plan, shared, task
+from tests.execution_examples import Desk, ScriptedValidation, device, plan, shared, task
 
 FORKED = multiprocessing.get_context("fork")
 PATIENCE_S = 120.0
@@ -162,6 +164,46 @@ def test_killed_at_a_named_point_an_execution_comes_to_the_same_end(
     desk.execute()
     assert deaths == 1
     require_sound(desk, answered, reference)
+
+
+def test_killed_after_its_last_event_its_files_are_written_by_the_next_call(tmp_path: Path) -> None:
+    died = True
+    for number in range(1, 30):
+        desk = Desk(tmp_path / str(number), plan(shared("only")))
+        died = killed(desk, PATIENCE_S, f"execution.append.after:{number}")
+        if not died:
+            break
+        assert desk.execute().outcome == "completed"
+        assert {verdict.state for verdict in desk.opened().rebuild(check=True)} == {"same"}
+    assert not died
+    assert number > 3
+
+
+def test_where_locks_do_not_work_what_came_of_a_step_is_recorded_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "w", plan(task("build")))
+    desk.execute()
+    desk.respond(1)
+    desk.execute()
+    desk.answer("build-branch_gate", "apply_in_worktree")
+    another = _of_another(desk)
+    run = desk.validation.run
+
+    def meanwhile(command: str, cwd: Path, limit_s: float) -> Ran:
+        if not another.validation.ran:
+            assert another.executor().execute().outcome == "completed"
+        return run(command, cwd, limit_s)
+
+    desk.validation.run = meanwhile  # type: ignore[method-assign]
+    assert desk.executor().execute().outcome == "completed"
+    assert desk.validation.ran == another.validation.ran == ["check it"]
+    assert desk.types().count("validation.ended") == desk.types().count("task.completed") == 1
+
+
+def _of_another(desk: Desk) -> Desk:
+    """Give the same desk, as a process on another host has it."""
+    other = copy.copy(desk)
+    other.place, other.validation = desk.opened("eve@far"), ScriptedValidation()
+    return other
 
 
 def test_killed_while_it_is_made_ready_an_execution_is_made_ready_by_the_next_call(tmp_path: Path) -> None:
