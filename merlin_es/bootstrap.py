@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import eventlog
@@ -14,7 +15,7 @@ from merlin_es.bells import Bells
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
 from merlin_es.driver_logs import DriverLogs
-from merlin_es.errors import RayMissing
+from merlin_es.errors import LeaseLost, NotFound, RayMissing
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.observer import World
@@ -104,7 +105,7 @@ def executor(
     launcher: str | None = None,
 ) -> Executor:
     """Wire the executor of a target directory, with the environment of this process as `variables`."""
-    here = Surroundings(variables)
+    here = Surroundings(variables, partial(_is_held, settings))
     world = execution.World(
         responses=ResponseFiles(),
         worktrees=GitWorktrees(place.blobs),
@@ -114,6 +115,14 @@ def executor(
         agent=CommandAgent(agent_command, place.blobs, variables, settings.workspace) if agent_command else None,
     )
     return Executor(place, world, settings.workspace, limits)
+
+
+def _is_held(settings: Settings, lease_id: str, fence: int) -> bool:
+    try:
+        leases(settings).check(lease_id, fence)
+    except (LeaseLost, NotFound):
+        return False
+    return True
 
 
 def leases(settings: Settings) -> Leases:

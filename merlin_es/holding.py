@@ -37,7 +37,8 @@ def run(
     """
     child: subprocess.Popen[bytes] | None = None
     try:
-        child = _started(command, {**environment, **variables(held)})
+        here = {"MERLIN_STATE_ROOT": str(resources.root)}
+        child = _started(command, {**environment, **here, **variables(held)})
         with _passing_signals_to(child):
             _renewed_until_ended(child, held, resources, ttl_s)
         return child.returncode if child.returncode >= 0 else 128 - child.returncode

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+LEASE_ID: Final = "MERLIN_LEASE_ID"
+LEASE_FENCE: Final = "MERLIN_LEASE_FENCE"
+LEASE_KEY: Final = "MERLIN_LEASE_KEY"
 
 
 class Held(Protocol):
@@ -29,7 +34,23 @@ def variables(held: Iterable[Held]) -> dict[str, str]:
     """Give the variables; for several leases each value is a list with commas, in one and the same order."""
     leases = list(held)
     return {
-        "MERLIN_LEASE_ID": ",".join(lease.lease_id for lease in leases),
-        "MERLIN_LEASE_FENCE": ",".join(str(lease.fence) for lease in leases),
-        "MERLIN_LEASE_KEY": ",".join(lease.key for lease in leases),
+        LEASE_ID: ",".join(lease.lease_id for lease in leases),
+        LEASE_FENCE: ",".join(str(lease.fence) for lease in leases),
+        LEASE_KEY: ",".join(lease.key for lease in leases),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A lease as the environment tells of it; whether it is still held is for the log of the resources to say."""
+
+    lease_id: str
+    key: str
+    fence: int
+
+
+def read(environment: Mapping[str, str]) -> tuple[Told, ...]:
+    """Read the variables again; what is no number of a fence tells of no lease."""
+    ids, keys, fences = (environment.get(name, "").split(",") for name in (LEASE_ID, LEASE_KEY, LEASE_FENCE))
+    told = zip(ids, keys, fences, strict=False)
+    return tuple(Told(id_, key, int(fence)) for id_, key, fence in told if id_ and fence.isdecimal())

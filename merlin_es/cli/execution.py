@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from merlin_es.cli.lease_options import lease_wish
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from merlin_es.targetgen.executor import Executor
     from merlin_es.targetgen.target_dir import TargetDirectory
     from projections.execution import ExecutionState
+    from projections.lease_state import LeaseWish
 
 OUTCOMES = {"completed": 0, "blocked": 5, "awaiting_operator": 13, "awaiting_response": 14}
 """The exit codes of `execute`."""
@@ -143,6 +145,9 @@ def execute(
     lease: Annotated[
         str | None, typer.Option(metavar="KEY", help="The resource whose lease, held by this run, is the device.")
     ] = None,
+    lease_any: Annotated[
+        str | None, typer.Option(metavar="LABEL=VALUE", help="With the engine ray: any resource with that label.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while somebody else executes there.")] = False,
     validate: Annotated[
         list[str] | None,
@@ -170,7 +175,7 @@ def execute(
     from merlin_es.targetgen import answers
     from merlin_es.targetgen.executor import Limits
 
-    where = _settings(context, engine, ray_state_root)
+    where = _settings(context, engine, ray_state_root, lease_any)
     chosen = _validations(validate or [])
     capability, task_id = _meant(words or [], retry=retry)
     given = None if from_dir is None else below(context, from_dir, "--from-dir")
@@ -216,7 +221,8 @@ def execute(
                 "--agent-limit": None if agent_limit == LIMIT_S else f"{agent_limit:g}",
             }
         )
-        _submit(where, directory, bundle, words_before, options, output, dry_run=dry_run)
+        leases = lease_wish((lease,) if lease else (), lease_any, where.actor)
+        _submit(where, directory, bundle, words_before, options, leases, output, dry_run=dry_run)
         return
     _print_execution(state, directory, output)
     raise typer.Exit(0 if where.stops_in_order and state.outcome in WAITING else OUTCOMES[state.outcome])
@@ -301,12 +307,14 @@ def _executor(where: Settings, place: TargetDirectory) -> Executor:
     return bootstrap.executor(where, place, os.environ, limits=Limits())
 
 
-def _settings(context: typer.Context, engine: str, state_root: str | None) -> Settings:
+def _settings(context: typer.Context, engine: str, state_root: str | None, lease_any: str | None) -> Settings:
     """Give the settings of a call that may submit a run."""
     from merlin_es.errors import Usage
 
     if engine not in ("local", "ray"):
         raise Usage(f"there is no engine {engine!r}: give local or ray")
+    if lease_any is not None and engine == "local":
+        raise Usage("--lease-any is for the engine ray: here, `merlin ray resources hold --any … -- COMMAND` holds one")
     if state_root is not None:
         require_path(state_root, "--ray-state-root")
         context.obj = (context.obj[0], Path(state_root))
@@ -335,6 +343,7 @@ def _submit(
     bundle: ExecutionBundle,
     launcher: str | None,
     options: Sequence[str],
+    leases: LeaseWish | None,
     output: Output,
     *,
     dry_run: bool,
@@ -354,6 +363,7 @@ def _submit(
         variables=os.environ,
         launcher=launcher,
         options=options,
+        leases=leases,
     )
     record = bootstrap.build(where).submit(wish, dry_run=dry_run)
     if output == Output.JSON:

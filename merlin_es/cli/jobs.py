@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from merlin_es.cli.lease_options import lease_wish
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from merlin_es.app import Merlin
-    from projections.lease_state import LeaseWish
     from projections.run_record import RunRecord
 
 app = Verbs("Runs: commands that Ray executes and Merlin records.")
@@ -101,7 +101,7 @@ def submit(
         captures=tuple(capture or ()),
         idempotency_key=idempotency_key,
         traceparent=where.traceparent,
-        leases=_leases(tuple(lease or ()), lease_any, lease_count, priority, where.actor),
+        leases=lease_wish(tuple(lease or ()), lease_any, where.actor, count=lease_count, priority=priority),
     )
     merlin = bootstrap.build(where)
     record = merlin.submit(wish, dry_run=is_dry_run(context))
@@ -239,19 +239,6 @@ def _command(text: str | None, argv: list[str] | None) -> tuple[str, ...]:
     if not words:
         raise Usage("--command is empty: say what to run")
     return words
-
-
-def _leases(keys: tuple[str, ...], label: str | None, count: int, priority: int, owner: str) -> LeaseWish | None:
-    from merlin_es.errors import Usage
-    from merlin_es.resources import check_keys
-    from projections.lease_state import LeaseWish, Pool
-
-    if label is None:
-        return LeaseWish(owner, check_keys(keys), None, priority) if keys else None
-    if keys:
-        raise Usage("a run holds all of some keys, or any with a label: give either --lease or --lease-any")
-    [(name, value)] = as_pairs([label], "--lease-any").items()
-    return LeaseWish(owner, (), Pool(name, value, count), priority)
 
 
 def _follow(merlin: Merlin, record: RunRecord) -> RunRecord:

@@ -9,6 +9,7 @@ from merlin_es.commands import SubmitRun
 from merlin_es.settings import STOPS_IN_ORDER, Settings
 from merlin_es.targetgen import launchers
 from merlin_es.waiting import WORKFLOW
+from projections.lease_state import LeaseWish
 
 
 def wish(
@@ -22,6 +23,7 @@ def wish(
     variables: Mapping[str, str],
     launcher: str | None = None,
     options: Sequence[str] = (),
+    leases: LeaseWish | None = None,
 ) -> SubmitRun:
     """Give the run that executes in `directory`; `options` are added to its command. Raises Usage.
 
@@ -47,4 +49,5 @@ def wish(
         },
         cpus=1.0,
         traceparent=settings.traceparent,
+        leases=leases,
     )
