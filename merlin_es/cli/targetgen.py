@@ -209,7 +209,7 @@ def explain(
     say(made.notes)
 
 
-app.functions_in("merlin_es.cli.execution", "orchestrate", "execute", "answer", "status")
+app.functions_in("merlin_es.cli.execution", "orchestrate", "execute", "answer", "status", "rebuild")
 
 
 def read_inputs(
