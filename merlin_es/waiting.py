@@ -23,8 +23,11 @@ def execution(workflow: str, target_dir: str) -> Mapping[str, Any] | None:
     document = read_document(Path(target_dir) / EXECUTION_STATE)
     if document is None:
         return None
-    task = document.get("tasks", {}).get(document.get("current_task"), {})
-    return {name: document.get(name) for name in _FIELDS} | {"message": task.get("message")}
+    message = None
+    match document:
+        case {"current_task": str(current), "tasks": dict(tasks)} if isinstance(tasks.get(current), dict):
+            message = tasks[current].get("message")
+    return {name: document.get(name) for name in _FIELDS} | {"message": message}
 
 
 def advice(workflow: str, target_dir: str) -> str:

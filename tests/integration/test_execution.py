@@ -6,11 +6,13 @@ import json
 import multiprocessing
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from merlin_es.errors import NotFound, Refused, Usage
+from merlin_es.targetgen import answers
 from merlin_es.targetgen.ports import HeldLease
 from projections.events.execution import TaskRetried
 from tests.execution_examples import (
@@ -523,13 +525,17 @@ def test_only_files_that_say_something_else_are_written(desk: Desk) -> None:
     """W20."""
     desk.execute()
     desk.respond(3)
-    before = {path: path.stat().st_ino for path in desk.path.rglob("*.json")}
+
+    def files() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in desk.path.rglob("*.json")}
+
+    before = files()
     desk.execute()
-    after = {path: path.stat().st_ino for path in desk.path.rglob("*.json")}
-    changed = {path.name for path, inode in after.items() if before.get(path) != inode}
+    after = files()
+    changed = {path.name for path, known in after.items() if before.get(path) != known}
     assert changed == {"build.json", f"{GATE}.json", "execution_bundle.json", "execution_state.json"}
     desk.execute()
-    assert {path: path.stat().st_ino for path in desk.path.rglob("*.json")} == after
+    assert files() == after
 
 
 def test_the_three_places_that_say_a_state_say_the_same(desk: Desk) -> None:
@@ -675,3 +681,26 @@ def test_everything_says_in_which_run_it_was_done(desk: Desk) -> None:
         desk.executor().execute()
     events = list(desk.place.log.read(desk.place.stream or ""))
     assert {event.corr for event in events[3:]} == {"tiny-20261125000000-abcdef01"}
+
+
+def test_a_task_is_validated_by_what_somebody_chose(desk: Desk) -> None:
+    desk.validation.codes = [1]
+    assert through_the_gate(desk).outcome == "blocked"
+    chosen = ("first check", "second check")
+    desk.place.change(partial(answers.choose_validation, "build", chosen))
+    before = desk.types()
+    desk.place.change(partial(answers.choose_validation, "build", chosen))
+    assert desk.types() == before, "asked twice is asked once"
+    assert document(desk.path / "task_states/build.json")["validated_with"] == list(chosen)
+    assert desk.execute(retry=True).outcome == "completed"
+    assert desk.validation.ran == ["check it", *chosen]
+    with pytest.raises(Refused, match="build is completed"):
+        desk.place.change(partial(answers.choose_validation, "build", ("third check",)))
+    with pytest.raises(NotFound, match="no task 'built'"):
+        desk.place.change(partial(answers.choose_validation, "built", chosen))
+
+
+def test_a_chosen_validation_outlives_another_plan_and_a_reset(desk: Desk) -> None:
+    desk.place.change(partial(answers.choose_validation, "build", ("my check",)))
+    desk.orchestrate(reset=True)
+    assert desk.task("build").validated_with == ("my check",)

@@ -361,6 +361,24 @@ def test_killed_anywhere_the_same_call_gives_the_same_result(site: Site, point: 
     figure(f"killed at {point}, one commit")
 
 
+def test_a_worktree_whose_checkout_was_killed_with_git_itself_is_made_anew(site: Site) -> None:
+    """A filter of the user's repository kills everybody while the first file is being checked out."""
+    kill = f"if [ ! -e {site.top.parent}/killed ]; then touch {site.top.parent}/killed; kill -9 0; fi; cat"
+    git(site.top, "config", "filter.deadly.smudge", kill)
+    (site.top / ".gitattributes").write_text("src/run.sh filter=deadly\n")
+    git(site.top, "add", ".gitattributes")
+    git(site.top, "commit", "-qm", "deadly")
+    script = "import sys; from tests.integration.test_worktrees import act; act(sys.argv[1])"
+    child = subprocess.Popen([sys.executable, "-c", script, str(site.top)], cwd=ROOT, start_new_session=True)
+    assert child.wait(120) == -signal.SIGKILL
+    worktree = site.prepare()
+    assert not worktree.kept
+    assert git(worktree.path, "status", "--porcelain", "--ignored") == ""
+    assert (worktree.path / "src/run.sh").exists()
+    assert site.apply(worktree, NEW) == ("A src/new.c (+1 -0)",)
+    assert len(git(site.top, "worktree", "list").splitlines()) == 2
+
+
 def _until_git(child: subprocess.Popen[bytes], delay_s: float) -> Iterator[None]:
     """Yield once, a while after the child has begun to ask git, if it has not ended."""
     from tests.e2e.lab import PAUSE
