@@ -16,7 +16,7 @@ from merlin_es.targetgen.bundle import ExecutionTask, bundle_from_json, bundle_j
 from merlin_es.targetgen.documents import dumps
 from merlin_es.targetgen.fragments import HEADINGS, Fragment, fragment
 from merlin_es.targetgen.preparing import Prepared, prepare, without_secrets
-from merlin_es.targetgen.templates import render
+from merlin_es.targetgen.templates import Sandbox, render
 from tests.targetgen_data import overlay, spec
 
 DATA: dict[str, Any] = {"target": {"name": "t", "items": "its own"}, "features": ["+m", "+v"], "none": None, "n": 3}
@@ -189,6 +189,32 @@ def test_any_template_is_rendered_or_refused(body: str) -> None:
     except PromptInvalid as error:
         refusal = str(error)
         assert refusal.startswith("f.md: ")
+
+
+def test_any_filter_and_any_test_of_anything_is_rendered_or_refused() -> None:
+    values = ("'x'", "3", "1.5", "none", "true", "[]", "[1, 'a']", "features", "target", "nothing", "[[1], [2]]")
+    rendered = 0
+    for name in sorted(Sandbox().filters):
+        for value in values:
+            for more in ("", "(3)", "('x')", "(attribute='__class__')"):
+                rendered += is_rendered("{{ " + f"{value} | {name}{more}" + " }}")
+    for name in sorted(set(Sandbox().tests) - {"==", "!=", "<", "<=", ">", ">="}):
+        rendered += sum(
+            is_rendered("{{ " + f"{value} is {name} {other}" + " }}") for value in values for other in values
+        )
+    for sign in ("==", "<", "in", "not in"):
+        rendered += sum(is_rendered("{{ " + f"{value} {sign} {other}" + " }}") for value in values for other in values)
+    assert rendered > 300
+
+
+def is_rendered(body: str) -> bool:
+    try:
+        text = render(body, DATA, "f.md")
+    except PromptInvalid:
+        return False
+    assert "class" not in text
+    assert " at 0x" not in text
+    return True
 
 
 @pytest.mark.parametrize("name", ["saturn_opu", "spacemit_x60", "gemmini", "nvidia_ada"])
