@@ -61,14 +61,14 @@ def validate(
 ) -> None:
     """Check a spec and an overlay: everything that is wrong, at once."""
     from merlin_es.targetgen import planning
-    from merlin_es.targetgen.inputs import missing
+    from merlin_es.targetgen.inputs import missing, named_paths
 
     inputs = read_inputs(capability, example, overlay)
     plan = planning.plan(inputs.capability, inputs.overlay)
-    absent = missing(inputs.capability.references, settings(context).workspace)
+    absent = missing(named_paths(plan), settings(context).workspace)
     name = inputs.overlay.name if inputs.overlay else None
     if output == Output.JSON:
-        print_json({"target": plan.target, "overlay": name, "notes": list(plan.notes), "missing_references": absent})
+        print_json({"target": plan.target, "overlay": name, "notes": list(plan.notes), "missing_paths": absent})
         return
     print_lines([("Validated capability spec", plan.target), ("Validated deployment overlay", name)])
     say([*plan.notes, *([f"not in this workspace: {', '.join(absent)}"] if absent else [])])

@@ -36,8 +36,7 @@ def prepared(
 def write(directory: Path, bundle: ExecutionBundle, briefs: Mapping[str, str], packets: Mapping[str, str]) -> None:
     """Write an execution that nobody has begun; raises Refused where one is under way."""
     state = execution_state(bundle)
-    found = outputs.read_json(directory / "execution_state.json")
-    if found is not None and found != state:
+    if _has_begun(outputs.read_json(directory / "execution_state.json")):
         raise Refused(f"{directory} holds an execution that has begun: go on with it, or give another --out-dir")
     outputs.write(
         directory,
@@ -46,7 +45,15 @@ def write(directory: Path, bundle: ExecutionBundle, briefs: Mapping[str, str], p
             **{f"briefs/{name}": text for name, text in briefs.items()},
             "execution_state.json": dumps(state),
             "execution_bundle.json": dumps(bundle_json(bundle)),
+            **({"provider_backend.json": dumps(bundle.provider_config)} if bundle.provider_config else {}),
         },
     )
     if bundle.prompts_dir is not None:
         outputs.write(Path(bundle.prompts_dir), packets)
+
+
+def _has_begun(state: object) -> bool:
+    """Whether any task of a state that was found is not as an execution begins; what cannot be read is no state."""
+    tasks = state.get("tasks") if isinstance(state, dict) else None
+    states = tasks.values() if isinstance(tasks, dict) else ()
+    return any(not isinstance(each, dict) or each.get("status") != "planned" for each in states)
