@@ -77,9 +77,8 @@ def orchestrate(
     where = settings(context)
     directory, plan = _planned(context, capability, example, overlay, None, out_dir, prompt_backend, agent, prompts_dir)
     place = bootstrap.target_directory(where, directory)
-    if is_dry_run(context):
-        answers.prepare(outline(plan, directory), place.state(), reset=reset)
-    else:
+    answers.prepare(outline(plan, directory), place.state(), reset=reset)  # What is refused leaves nothing behind.
+    if not is_dry_run(context):
         with place.executing(wait=wait):
             event = store(plan, place.blobs, directory)
             place.change(lambda state: answers.prepare(event, state, reset=reset))
