@@ -76,7 +76,8 @@ def state_json(state: ExecutionState, tasks: Mapping[str, Document]) -> dict[str
         "current_stage": current.current_stage if current else None,
         "live_mutation_enabled": any(task.decision == "apply" for task in state.tasks.values()),
         "open_question_id": question.id if question else None,
-        "open_questions": [request.id for request in state.requests.values() if request.status != "resolved"],
+        "requests_count": len(state.requests),
+        "open_questions": [request.id for request in state.requests.values() if request.status == "open"],
         "outcome": state.outcome,
     }
 

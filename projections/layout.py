@@ -33,7 +33,7 @@ CATALOG: Final = "catalog.json"
 
 _RUN: Final = "run/"
 _EXECUTION: Final = "execution/"
-_LOG: Final = "events.jsonl"
+LOG_NAME: Final = "events.jsonl"
 
 
 class StateLayout:
@@ -46,11 +46,11 @@ class StateLayout:
     def path(self, stream: str) -> Path:
         """Give the log file of `stream`; raises Invalid when a state root has no such stream."""
         if stream == CLUSTER:
-            return self.top / "cluster" / _LOG
+            return self.top / "cluster" / LOG_NAME
         if stream in (LEDGER, RESOURCES, SUBMISSIONS):
-            return self.top / stream / _LOG
+            return self.top / stream / LOG_NAME
         if run_id := run_id_of(stream):
-            return run_path(self.top, run_id) / _LOG
+            return run_path(self.top, run_id) / LOG_NAME
         others = ", ".join(_WITHOUT_RUNS)
         raise Invalid(f"a state root has no stream {stream!r}: it has {others} and {_RUN}<run id>")
 
@@ -73,7 +73,7 @@ class StateLayout:
 
     def log_text(self, run_id: str) -> str:
         """Give the log file of a run as text: paths of many runs are wanted at once."""
-        return f"{self._runs}/{run_id}/{_LOG}"
+        return f"{self._runs}/{run_id}/{LOG_NAME}"
 
     def _logged(self, streams: Iterable[str]) -> Iterator[str]:
         for stream in streams:
@@ -92,7 +92,7 @@ class TargetLayout:
         """Give the log file; raises Invalid for a stream of another kind."""
         if not stream.startswith(_EXECUTION):
             raise Invalid(f"a target directory has no stream {stream!r}: it has one {_EXECUTION}<id>")
-        return self.top / _LOG
+        return self.top / LOG_NAME
 
     def streams(self) -> Iterator[str]:
         """Yield the one stream, if there is one."""
@@ -107,7 +107,7 @@ class TargetLayout:
         """
         from eventlog.layout import stream_of  # Lists of runs need none of this.
 
-        path = self.top / _LOG
+        path = self.top / LOG_NAME
         if not _has_bytes(path):
             return None
         try:

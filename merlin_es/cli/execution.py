@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,7 +35,7 @@ from merlin_es.cli.targetgen import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from merlin_es.settings import Settings
     from merlin_es.targetgen.blueprint import Blueprint
@@ -79,9 +79,8 @@ def orchestrate(
     where = settings(context)
     directory, plan = _planned(context, capability, example, overlay, None, out_dir, prompt_backend, agent, prompts_dir)
     place = bootstrap.target_directory(where, directory)
-    if is_dry_run(context):
-        answers.prepare(outline(plan, directory), place.state(), reset=reset)
-    else:
+    answers.prepare(outline(plan, directory), place.state(), reset=reset)  # What is refused leaves nothing behind.
+    if not is_dry_run(context):
         with place.executing(wait=wait):
             event = store(plan, place.blobs, directory)
             place.change(lambda state: answers.prepare(event, state, reset=reset))
@@ -261,17 +260,38 @@ def status(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say where an execution stands, and which questions are open."""
-    from merlin_es import bootstrap
+    from merlin_es.cli import standing
+    from projections import fresh
 
     directory = below(context, target_dir, "--target-dir")
-    place = bootstrap.target_directory(settings(context), directory)
-    state = place.prepared()
-    adapters = {task["id"]: task["execution_adapter"] for task in place.bundle_document(state.bundle_sha256)["tasks"]}
+    found = fresh.read_execution(directory)
+    if found is None:
+        from merlin_es import bootstrap
+
+        place = bootstrap.target_directory(settings(context), directory)
+        state = place.prepared()
+        found = standing.documents(state, place.bundle_document(state.bundle_sha256))
     if output == Output.JSON:
-        print_json({**_summary(state, directory), "requests": _requests(state)})
+        print_json({**standing.summary(found.state, directory), "requests": found.requests})
         return
-    for line in _status_lines(state, adapters):
+    for line in standing.status_lines(*found):
         typer.echo(printable(line) if line else "")
+
+
+def rebuild(
+    context: typer.Context,
+    target_dir: TargetDir = ...,  # type: ignore[assignment]  # required
+    check: Annotated[bool, typer.Option("--check", help="Only say what differs; exit code 4 if any does.")] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Write every state file of an execution anew from its log."""
+    from merlin_es import bootstrap
+    from merlin_es.cli.rebuild import print_verdicts
+
+    place = bootstrap.target_directory(settings(context), below(context, target_dir, "--target-dir"))
+    place.prepared()
+    check = check or is_dry_run(context)
+    print_verdicts(place.rebuild(check=check), output, check=check)
 
 
 def _planned(
@@ -416,6 +436,7 @@ def _preview(
     place: TargetDirectory, executor: Executor, plan: Blueprint | None, lease: str | None, output: Output
 ) -> None:
     """Say what `execute` would do first."""
+    from merlin_es.cli import standing
     from merlin_es.targetgen import answers
     from merlin_es.targetgen.blueprint import outline
     from projections.events.base import Recorded
@@ -426,99 +447,21 @@ def _preview(
     for event in () if plan is None else answers.resume(outline(plan, place.path), state):
         state = evolve(state, Recorded(state.seq + 1, "", "", "", event))
     act = executor.preview(state, bundle, lease)
+    document = standing.documents(state, {"tasks": []}).state
     if output == Output.JSON:
         found = {"step": act.step, "task": act.task_id} if act else None
-        print_json({**_summary(state, place.path), "next_step": found})
+        print_json({**standing.summary(document, place.path), "next_step": found})
         return
-    print_lines(_execution_lines(state, place.path))
+    print_lines(standing.lines(document, place.path))
     print_lines([("Next step", f"{act.step} {act.task_id}" if act else "none, it waits")])
 
 
 def _print_execution(state: ExecutionState, directory: Path, output: Output) -> None:
+    from merlin_es.cli import standing
+
+    found = standing.documents(state, {"tasks": []})
     if output == Output.JSON:
-        print_json(_summary(state, directory))
+        print_json(standing.summary(found.state, directory))
         return
-    print_lines(_execution_lines(state, directory))
-    say(tuple(_advice(state, directory)))
-
-
-def _execution_lines(state: ExecutionState, directory: Path) -> list[tuple[str, object]]:
-    task, question = state.current_task, state.open_question
-    return [
-        ("Executed target", state.target),
-        ("Engine", "local"),
-        ("Outcome", state.outcome),
-        ("Current task", task.id if task else "none"),
-        ("Current stage", (task and task.current_stage) or "none"),
-        ("Open question", question.id if question else None),
-        ("Target directory", directory),
-    ]
-
-
-def _advice(state: ExecutionState, directory: Path) -> Iterator[str]:
-    """Say what people can do now."""
-    for request in state.requests.values():
-        if request.status == "open":
-            yield (
-                f"{request.question} `merlin targetgen answer --target-dir {directory} --question-id {request.id} "
-                f"--choice {'|'.join(option.id for option in request.options)}`, then execute again"
-            )
-    for task in state.tasks.values():
-        if task.status == "awaiting_response" and not task.message:
-            yield f"{task.prompt_path} waits for its response in {task.response_path}"
-        elif task.message:
-            yield f"{task.id}: {task.message}"
-
-
-def _summary(state: ExecutionState, directory: Path) -> dict[str, Any]:
-    task, question = state.current_task, state.open_question
-    return {
-        "target": state.target,
-        "workflow": state.workflow,
-        "prompt_backend": state.prompt_backend,
-        "engine": "local",
-        "outcome": state.outcome,
-        "current_task": task.id if task else None,
-        "current_stage": task.current_stage if task else None,
-        "open_question": question.id if question else None,
-        "open_questions": [request.id for request in state.requests.values() if request.status == "open"],
-        "tasks": {each.id: each.status for each in state.tasks.values()},
-        "messages": {each.id: each.message for each in state.tasks.values() if each.message},
-        "target_directory": str(directory),
-    }
-
-
-def _requests(state: ExecutionState) -> list[dict[str, Any]]:
-    from projections.execution_files import request_json
-
-    return [request_json(request, state.target) for _, request in sorted(state.requests.items())]
-
-
-def _status_lines(state: ExecutionState, adapters: dict[str, str]) -> Iterator[str]:
-    task, question = state.current_task, state.open_question
-    yield f"Target: {state.target}"
-    yield f"Workflow: {state.workflow}"
-    yield f"Prompt backend: {state.prompt_backend}"
-    yield f"Current task: {task.id if task else 'none'}"
-    yield f"Current stage: {(task and task.current_stage) or 'none'}"
-    yield f"Open question: {question.id if question else 'none'}"
-    yield ""
-    yield "Tasks:"
-    for each in state.tasks.values():
-        yield f"- {each.id}: {each.status} (stage={each.current_stage or 'none'}, adapter={adapters[each.id]})"
-    if not state.requests:
-        return
-    requests = [request for _, request in sorted(state.requests.items())]
-    yield ""
-    yield "Operator requests:"
-    for request in requests:
-        yield (
-            f"- {request.id}: {request.status} (task={request.task_id}, recommended={request.recommended_option}, "
-            f"selected={request.selected_option or 'none'})"
-        )
-    for request in requests:
-        if request.status == "open":
-            yield ""
-            yield f"{request.id}: {request.question}"
-            for option in request.options:
-                yield f"  {option.id}: {option.label}. {option.description}"
+    print_lines(standing.lines(found.state, directory))
+    say(tuple(standing.advice(*found, directory)))

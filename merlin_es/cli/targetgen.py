@@ -59,16 +59,16 @@ def validate(
     overlay: Overlay = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Check a spec and an overlay: everything that is wrong, at once."""
+    """Say all that is wrong with a spec at once."""
     from merlin_es.targetgen import planning
-    from merlin_es.targetgen.inputs import missing
+    from merlin_es.targetgen.inputs import missing, named_paths
 
     inputs = read_inputs(capability, example, overlay)
     plan = planning.plan(inputs.capability, inputs.overlay)
-    absent = missing(inputs.capability.references, settings(context).workspace)
+    absent = missing(named_paths(plan), settings(context).workspace)
     name = inputs.overlay.name if inputs.overlay else None
     if output == Output.JSON:
-        print_json({"target": plan.target, "overlay": name, "notes": list(plan.notes), "missing_references": absent})
+        print_json({"target": plan.target, "overlay": name, "notes": list(plan.notes), "missing_paths": absent})
         return
     print_lines([("Validated capability spec", plan.target), ("Validated deployment overlay", name)])
     say([*plan.notes, *([f"not in this workspace: {', '.join(absent)}"] if absent else [])])
@@ -83,7 +83,7 @@ def plan(
     out_dir: OutDir = OUT_DIR,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Derive plan, task graph, verification ladder and views of a target."""
+    """Derive the plan of a target, and its tasks."""
     from merlin_es.targetgen import outputs, planning
 
     inputs = read_inputs(capability, example, overlay)
@@ -125,7 +125,10 @@ def generate(
     out_dir: OutDir = OUT_DIR,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Lay out the files that a target begins with, each where it would lie in the repository."""
+    """Lay out the files that a target begins with.
+
+    Each lies in the tree where it would lie in the repository.
+    """
     from merlin_es.targetgen import generation
 
     inputs = read_inputs(capability, example, overlay)
@@ -160,7 +163,10 @@ def stage_mutation(
     out_dir: OutDir = OUT_DIR,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Lay out what would be proposed as a change of the repository, and change nothing of it."""
+    """Lay out what would be proposed as a change.
+
+    Nothing of the repository is changed.
+    """
     from merlin_es.targetgen import generation
 
     given = None if from_dir is None else below(context, from_dir, "--from-dir")
@@ -194,7 +200,7 @@ def explain(
     overlay: Overlay = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Say in a page what a target is, and what its plan is."""
+    """Say on a page what is planned for a target."""
     from merlin_es.targetgen import planning
     from merlin_es.targetgen.explanation import explanation
 
@@ -209,7 +215,7 @@ def explain(
     say(made.notes)
 
 
-app.functions_in("merlin_es.cli.execution", "orchestrate", "execute", "answer", "status")
+app.functions_in("merlin_es.cli.execution", "orchestrate", "execute", "answer", "status", "rebuild")
 
 
 def read_inputs(

@@ -15,6 +15,7 @@ from merlin_es.targetgen.capability import Capability, Deployment
 from merlin_es.targetgen.fragments import Fragment, fragment
 from merlin_es.targetgen.generation import Snapshot
 from merlin_es.targetgen.names import is_name
+from merlin_es.targetgen.planning import Plan
 from merlin_es.targetgen.yaml_text import SIZE_MAX, parse
 
 _HERE: Final = Path(__file__).parent
@@ -118,6 +119,14 @@ def existing(paths: Iterable[str], workspace: Path) -> Mapping[str, str]:
         if real.is_relative_to(top) and real.is_file():
             found[path] = _text(Source(real, path))
     return found
+
+
+def named_paths(plan: Plan) -> tuple[str, ...]:
+    """Return the paths of the repository that a spec and its overlay take to be there."""
+    deployment = plan.capability.deployment
+    model = f"models/{deployment.compile_target}.yaml" if deployment and deployment.compile_target else None
+    recipe = deployment.hardware_recipe if deployment else None
+    return tuple(dict.fromkeys((*plan.capability.references, *(path for path in (model, recipe) if path))))
 
 
 def missing(paths: Iterable[str], workspace: Path) -> list[str]:

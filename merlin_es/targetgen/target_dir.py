@@ -175,6 +175,12 @@ class TargetDirectory:
             time.sleep(LOCK_POLL_S)
 
     def _new_stream(self, events: Sequence[ExecutionEvent]) -> str:
+        """Name the stream of an execution that begins; refuse to begin over the work of a tool that kept no log."""
+        if _has_begun(read_document(self.path / EXECUTION_STATE)):
+            raise Refused(
+                f"{self.path / EXECUTION_STATE} is of an execution that has begun, and there is no log beside it: "
+                "move the directory away, or bring the log back"
+            )
         first = events[0]
         assert isinstance(first, ExecutionPrepared)  # noqa: S101  an execution begins with a plan
         return execution_stream(f"{first.target}-{secrets.token_hex(4)}")
@@ -182,3 +188,10 @@ class TargetDirectory:
     def _acknowledged(self, _stream: str) -> eventlog.Head | None:
         stamp = stamp_of(read_document(self.path / EXECUTION_STATE) or {})
         return stamp.head if stamp else None
+
+
+def _has_begun(state: Mapping[str, Any] | None) -> bool:
+    """Whether any task of a state that was found is not as an execution begins."""
+    tasks = (state or {}).get("tasks")
+    states = tasks.values() if isinstance(tasks, dict) else ()
+    return any(not isinstance(each, dict) or each.get("status") != "planned" for each in states)

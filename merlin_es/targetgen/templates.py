@@ -51,9 +51,20 @@ _FILTERS: Final = ("capitalize", "count", "default", "d", "dictsort", "first", "
 _MORE_FILTERS: Final = ("title", "trim", "unique", "upper")
 _TESTS: Final = ("boolean", "defined", "eq", "false", "in", "mapping", "ne", "none", "number", "sequence", "string")
 _MORE_TESTS: Final = ("true", "undefined", "==", "!=", "<", "<=", ">", ">=", "lt", "le", "gt", "ge")
+_MISTAKES: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What a filter raises that is given the wrong thing, and Python that is given too deep a template."""
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
+class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja without everything that a prompt has no use for."""
 
     def __init__(self) -> None:
@@ -115,7 +126,7 @@ def render(body: str, data: Mapping[str, object], source: str) -> str:
     except TemplateError as error:
         line = f"line {error.lineno} of its text: " if isinstance(error, TemplateSyntaxError) else ""
         raise PromptInvalid(f"{source}: {line}{error.message}; see the variables in the README of targetgen") from None
-    except (TypeError, ValueError, RecursionError, OverflowError, SyntaxError, MemoryError) as error:
+    except _MISTAKES as error:
         raise PromptInvalid(f"{source}: the template cannot be rendered ({error}): mend it") from None
 
 
@@ -146,8 +157,8 @@ def _items(values: Mapping[str, object]) -> list[tuple[str, object]]:
 
 
 @lru_cache(maxsize=1)
-def _sandbox() -> _Sandbox:
-    return _Sandbox()
+def _sandbox() -> Sandbox:
+    return Sandbox()
 
 
 @lru_cache(maxsize=512)

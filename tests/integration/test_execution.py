@@ -704,3 +704,15 @@ def test_a_chosen_validation_outlives_another_plan_and_a_reset(desk: Desk) -> No
     desk.place.change(partial(answers.choose_validation, "build", ("my check",)))
     desk.orchestrate(reset=True)
     assert desk.task("build").validated_with == ("my check",)
+
+
+def test_the_progress_of_a_tool_that_kept_no_log_is_not_written_over(tmp_path: Path) -> None:
+    """W10."""
+    path = tmp_path / "w/out" / TARGET / "execution_state.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"tasks": {"review": {"status": "completed"}}}')
+    with pytest.raises(Refused, match="there is no log beside it"):
+        Desk(tmp_path / "w")
+    assert path.read_text() == '{"tasks": {"review": {"status": "completed"}}}'
+    path.write_text('{"tasks": {"review": {"status": "planned"}}}')
+    assert Desk(tmp_path / "w").execute().outcome == "awaiting_response"

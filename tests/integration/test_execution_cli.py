@@ -156,6 +156,31 @@ def test_status_has_the_lines_of_old_and_then_what_can_be_answered(shell: Shell)
     ]
 
 
+def test_status_says_the_same_from_fresh_files_and_from_the_log(shell: Shell) -> None:
+    shell.orchestrate()
+    shell.execute()
+    for words in ((), ("-o", "json")):
+        fresh = shell.typed("status", "--target-dir", shell.path, *words)
+        kept = (shell.path / "execution_state.json").read_bytes()
+        (shell.path / "execution_state.json").unlink()
+        assert shell.typed("status", "--target-dir", shell.path, *words) == fresh
+        (shell.path / "execution_state.json").write_bytes(kept)
+
+
+def test_files_that_are_lost_or_edited_are_rebuilt(shell: Shell) -> None:
+    shell.orchestrate()
+    shell.execute()
+    before = shell.tree()
+    (shell.path / f"task_states/{TASK}.json").write_text("{}")
+    (shell.path / "execution_state.json").unlink()
+    checked = shell.typed("rebuild", "--target-dir", shell.path, "--check")
+    assert checked.code == 4
+    assert f"edited  task_states/{TASK}.json" in checked.out
+    assert shell.typed("rebuild", "--target-dir", shell.path).code == 0
+    assert shell.tree() == before
+    assert shell.typed("rebuild", "--target-dir", shell.path, "--check").code == 0
+
+
 def adapter(task: str) -> str:
     return "runtime_hal" if task == TASK else "merlin_local"
 

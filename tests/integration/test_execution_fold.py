@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 import pytest
+from freezegun import freeze_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +141,25 @@ def require_same_at_every_prefix(desk: Desk) -> None:
             json.loads(content)
     state, head = going_on[-1]
     assert dict(projection.files(stream, state, head)) == contents(desk.path)
+
+
+def test_a_clock_that_jumps_changes_times_and_nothing_else(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "w")
+    with freeze_time("2031-01-01T00:00:00Z"):
+        desk.execute()
+    desk.respond(3)
+    with freeze_time("2021-01-01T00:00:00Z"):
+        desk.execute()
+        desk.answer("build-branch_gate", "apply_in_worktree")
+    with freeze_time("2026-01-01T00:00:00.000001Z"):
+        assert desk.execute().outcome == "completed"
+    build = json.loads((desk.path / "task_states/build.json").read_bytes())
+    assert build["opened_at"] == "2031-01-01T00:00:00.000000+00:00"
+    assert build["updated_at"] == "2026-01-01T00:00:00.000001+00:00"
+    request = json.loads((desk.path / "operator_requests/build-branch_gate.json").read_bytes())
+    assert request["created_at"] == "2021-01-01T00:00:00.000000+00:00"
+    require_rebuilt(desk)
+    require_same_at_every_prefix(desk)
 
 
 def test_every_event_has_a_place_in_the_fold() -> None:

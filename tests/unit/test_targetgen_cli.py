@@ -117,6 +117,7 @@ def test_each_verb_has_its_result_as_json(typed: Typed) -> None:
     found = {verb: json.loads(typed(verb, *FIRESIM, "-o", "json").out) for verb in VERBS}
     assert all(each["target"] == "saturn_opu" for each in found.values())
     assert found["validate"]["overlay"] == "firesim"
+    assert found["validate"]["missing_paths"] == ["docs/hardware_backends/overview.md", "models/saturn_opu.yaml"]
     assert found["plan"]["task_count"] == 5
     assert found["orchestrate"]["prompt_packet_count"] == 5
     assert found["stage-mutation"]["mutation_candidates"] == 4
@@ -261,6 +262,25 @@ def test_prompts_lie_where_they_were_asked_for(typed: Typed, tmp_path: Path) -> 
     assert not (below(tmp_path) / "prompts").exists()
     bundle = json.loads((below(tmp_path) / "execution_bundle.json").read_text())
     assert bundle["prompts_dir"] == str(tmp_path / "p")
+
+
+def test_an_execution_that_has_begun_is_not_begun_again(typed: Typed, tmp_path: Path) -> None:
+    typed("orchestrate", *FIRESIM)
+    assert typed("orchestrate", "--example", "saturn_opu").code == 0, "nothing is lost: every task is planned"
+    typed("execute", "--from-dir", below(tmp_path))
+    before = tree(below(tmp_path))
+    done = typed("orchestrate", *FIRESIM)
+    assert (done.code, done.out) == (4, "")
+    assert "has progress" in done.err
+    assert tree(below(tmp_path)) == before
+
+
+def test_an_agent_that_is_configured_is_written_down_without_its_secrets(typed: Typed, tmp_path: Path) -> None:
+    put(tmp_path / "projects" / "mlirAgent" / "configs" / "agents" / "ada.yaml", {"model": "m", "api_key": "s"})
+    assert typed("orchestrate", *FIRESIM, "--prompt-backend", "provider", "--agent", "ada").code == 0
+    assert json.loads((below(tmp_path) / "provider_backend.json").read_text()) == {"model": "m"}
+    bundle = json.loads((below(tmp_path) / "execution_bundle.json").read_text())
+    assert (bundle["agent"], bundle["provider_config"]) == ("ada", {"model": "m"})
 
 
 def test_the_layers_beside_a_spec_reach_its_prompts(typed: Typed, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from merlin_es.targetgen.bundle import ExecutionTask, bundle_from_json, bundle_j
 from merlin_es.targetgen.documents import dumps
 from merlin_es.targetgen.fragments import HEADINGS, Fragment, fragment
 from merlin_es.targetgen.preparing import Prepared, prepare, without_secrets
-from merlin_es.targetgen.templates import render
+from merlin_es.targetgen.templates import Sandbox, render
 from tests.targetgen_data import overlay, spec
 
 DATA: dict[str, Any] = {"target": {"name": "t", "items": "its own"}, "features": ["+m", "+v"], "none": None, "n": 3}
@@ -189,6 +189,26 @@ def test_any_template_is_rendered_or_refused(body: str) -> None:
     except PromptInvalid as error:
         refusal = str(error)
         assert refusal.startswith("f.md: ")
+
+
+def test_any_filter_and_any_test_of_anything_is_rendered_or_refused() -> None:
+    values: tuple[object, ...] = ("x", 3, 1.5, None, True, [], [1, "a"], ["+m"], {"a": {}}, {1: 2, "b": 3}, [[1], [2]])
+    arguments = ("", "(b)", "(attribute='__class__')")
+    bodies = [f"a | {name}{argument}" for name in sorted(Sandbox().filters) for argument in arguments]
+    bodies += [f"a is {name} b" for name in sorted(Sandbox().tests) if name.isalpha()]
+    bodies += [f"a {sign} b" for sign in ("==", "<", "in", "not in", "or", "and")]
+    made = [is_rendered("{{ " + body + " }}", {"a": a, "b": b}) for body in bodies for a in values for b in values]
+    assert 1000 < sum(made) < len(made)
+
+
+def is_rendered(body: str, data: dict[str, Any]) -> bool:
+    try:
+        text = render(body, data, "f.md")
+    except PromptInvalid:
+        return False
+    assert "class" not in text
+    assert " at 0x" not in text
+    return True
 
 
 @pytest.mark.parametrize("name", ["saturn_opu", "spacemit_x60", "gemmini", "nvidia_ada"])

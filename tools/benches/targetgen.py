@@ -19,9 +19,9 @@ _SPEC = ROOT / "merlin_es" / "targetgen" / "examples" / EXAMPLE / "capability.ya
 
 def rows(directory: Path, quick: bool) -> Iterator[Row]:
     """Measure planning as a program and as a call, with files in `directory`."""
-    rounds = 5 if quick else 40
+    rounds = 2 if quick else 40
     yield from _program_rows(directory, rounds)
-    yield from _call_rows(directory, 3 if quick else 30)
+    yield from _call_rows(directory, 2 if quick else 30)
 
 
 def _program_rows(directory: Path, rounds: int) -> Iterator[Row]:
