@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from projections.execution import ExecutionState
     from projections.lease_state import LeaseWish
 
-OUTCOMES = {"completed": 0, "blocked": 5, "awaiting_operator": 13, "awaiting_response": 14}
+OUTCOMES = {"completed": 0, "blocked": 5, "awaiting_operator": 17, "awaiting_response": 18}
 """The exit codes of `execute`."""
 WAITING = ("awaiting_operator", "awaiting_response")
 LIMIT_S = 3600.0
@@ -166,7 +166,7 @@ def execute(
 ) -> None:
     """Carry a plan out, as far as it goes without anybody's word.
 
-    Exit codes: 0 completed, 5 blocked, 13 a question waits for an answer, 14 a prompt waits for a response. With
+    Exit codes: 0 completed, 5 blocked, 17 a question waits for an answer, 18 a prompt waits for a response. With
     `--engine ray`: 0 submitted, 5 blocked, 11 refused by Ray for good.
     """
     from merlin_es import bootstrap

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import secrets
 from pathlib import Path
 
 import pytest
 
+from merlin_es import bootstrap, settings
 from merlin_es.cli.execution import OUTCOMES
+from merlin_es.commands import Reserve
+from merlin_es.lease_variables import variables
 from merlin_es.targetgen.target_dir import TargetDirectory, Who
 from tests.examples import ROOT, unsynced
 from tests.targetgen_shell import Done, typed_in
@@ -69,7 +74,7 @@ def test_every_outcome_has_its_lines_and_its_exit_code(shell: Shell) -> None:
     assert shell.orchestrate().code == 0
     done = shell.execute()
     assert done.out.splitlines() == lines(shell, "awaiting_operator", TASK, "device", f"{TASK}-device")
-    assert done.code == 13
+    assert done.code == 17
     assert f"--question-id {TASK}-device --choice device_available|device_unavailable|pause_execution" in done.err
     answered = shell.answer("device", "device_available")
     assert answered.out.splitlines() == [
@@ -79,10 +84,10 @@ def test_every_outcome_has_its_lines_and_its_exit_code(shell: Shell) -> None:
     ]
     done = shell.execute()
     assert done.out.splitlines() == lines(shell, "awaiting_response", TASK, "prompt_emitted")
-    assert done.code == 14
+    assert done.code == 18
     assert "prompt_003.response.md" in done.err
     shell.respond()
-    assert shell.execute().code == 13
+    assert shell.execute().code == 17
     shell.answer("branch_gate", "apply_in_worktree")
     done = shell.execute()
     assert done.out.splitlines() == lines(shell, "blocked", TASK, "branch_gate")
@@ -90,7 +95,7 @@ def test_every_outcome_has_its_lines_and_its_exit_code(shell: Shell) -> None:
     assert "git" in done.err
     assert shell.execute("--retry", TASK).code == 5
     assert shell.answer("branch_gate", "continue_without_mutation").code == 4
-    assert shell.execute("--retry", "--reconsider").code == 13
+    assert shell.execute("--retry", "--reconsider").code == 17
     assert shell.answer("branch_gate", "continue_without_mutation").code == 0
     assert shell.execute().code == 0
 
@@ -210,12 +215,12 @@ def test_resume_begins_nothing(shell: Shell) -> None:
     assert done.code == 3
     assert "holds no execution" in done.err
     assert not shell.path.exists()
-    assert shell.typed("execute", "--example", NAME).code == 13
-    assert shell.typed("execute", "--example", NAME, "--resume").code == 13
+    assert shell.typed("execute", "--example", NAME).code == 17
+    assert shell.typed("execute", "--example", NAME, "--resume").code == 17
 
 
 def test_execute_begins_what_was_not_orchestrated(shell: Shell) -> None:
-    assert shell.typed("execute", "--example", NAME).code == 13
+    assert shell.typed("execute", "--example", NAME).code == 17
     assert (shell.path / "briefs/01-review_target_spec.md").is_file()
     assert (shell.path / "support_plan.json").is_file()
 
@@ -225,14 +230,14 @@ def test_prompts_go_where_prompts_dir_says_also_later(shell: Shell) -> None:
     shell.orchestrate("--prompts-dir", "post")
     shell.execute()
     shell.answer("device", "device_available")
-    assert shell.execute().code == 14
+    assert shell.execute().code == 18
     assert (shell.top / "post/prompt_003.md").is_file()
     assert not (shell.path / "prompts").exists()
-    assert shell.execute("--prompts-dir", "other").code == 14
+    assert shell.execute("--prompts-dir", "other").code == 18
     assert (shell.top / "other/prompt_003.md").is_file()
     (shell.top / "other/prompt_003.response.md").write_text(RESPONSE)
-    assert shell.execute().code == 13
-    assert shell.typed("execute", "--example", NAME).code == 13
+    assert shell.execute().code == 17
+    assert shell.typed("execute", "--example", NAME).code == 17
     assert json.loads((shell.path / "execution_bundle.json").read_bytes())["prompts_dir"] == str(shell.top / "other")
 
 
@@ -253,10 +258,10 @@ def test_an_edited_spec_is_taken_over_when_the_execution_goes_on(shell: Shell) -
     spec = shell.top / "capability.yaml"
     text = (ROOT / "merlin_es/targetgen/examples" / NAME / "capability.yaml").read_text()
     spec.write_text(text)
-    assert shell.typed("execute", spec).code == 13
+    assert shell.typed("execute", spec).code == 17
     assert "device_query" in text
     spec.write_text(text.replace("device_query", "profile_run"))
-    assert shell.typed("execute", spec).code == 14
+    assert shell.typed("execute", spec).code == 18
     state = json.loads((shell.path / f"task_states/{TASK}.json").read_bytes())
     assert not any("device_query" in command for command in state["validation_commands"])
 
@@ -279,7 +284,7 @@ def test_a_second_execute_is_refused_and_the_first_one_named(shell: Shell) -> No
         assert done.code == 4
         assert "is being executed by eve@lab, process" in done.err
         assert shell.orchestrate("--reset").code == 4
-    assert shell.execute("--wait").code == 13
+    assert shell.execute("--wait").code == 17
 
 
 def test_an_answer_is_taken_while_somebody_executes(shell: Shell) -> None:
@@ -288,7 +293,7 @@ def test_an_answer_is_taken_while_somebody_executes(shell: Shell) -> None:
     shell.execute()
     with TargetDirectory(shell.path, Who("eve@lab", "cli"), unsynced()).executing():
         assert shell.answer("device", "device_available").code == 0
-    assert shell.execute().code == 14
+    assert shell.execute().code == 18
 
 
 def test_the_first_answer_wins(shell: Shell) -> None:
@@ -304,13 +309,19 @@ def test_the_first_answer_wins(shell: Shell) -> None:
     assert "Choice 'x' is not valid for request" in shell.answer("device", "x").err
 
 
-def test_a_lease_in_the_environment_answers_for_the_device(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_answers_for_the_device_while_it_is_held(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.orchestrate()
-    monkeypatch.setenv("MERLIN_LEASE_ID", "lease-0123456789")
-    monkeypatch.setenv("MERLIN_LEASE_FENCE", "7")
-    monkeypatch.setenv("MERLIN_LEASE_KEY", "board-7")
-    assert shell.execute("--lease", "board-8").code == 13
-    assert shell.execute("--lease", "board-7").code == 14
+    leases = bootstrap.leases(settings.load(None, os.environ, shell.top))
+    [lease] = leases.reserve(Reserve(f"claim-{secrets.token_hex(5)}", "ada", bootstrap.now(), keys=("board-7",)))
+    for name, value in variables([lease]).items():
+        monkeypatch.setenv(name, value)
+    assert shell.execute("--lease", "board-8").code == 17
+    leases.release(lease.lease_id, owner="ada")
+    assert shell.execute("--lease", "board-7").code == 17, "it has been given back"
+    [again] = leases.reserve(Reserve(f"claim-{secrets.token_hex(5)}", "ada", bootstrap.now(), keys=("board-7",)))
+    for name, value in variables([again]).items():
+        monkeypatch.setenv(name, value)
+    assert shell.execute("--lease", "board-7").code == 18
 
 
 def test_the_run_that_executes_is_what_events_belong_to(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,8 +337,8 @@ def test_an_agent_command_answers_the_prompts(shell: Shell) -> None:
     script = shell.top / "agent.sh"
     script.write_text(f"cat > \"$2\" <<'END'\n{RESPONSE}END\n")
     shell.orchestrate("--prompt-backend", "provider")
-    assert shell.execute().code == 13
-    assert shell.execute("--agent-command", f"sh {script} {{prompt_file}} {{response_file}}").code == 13
+    assert shell.execute().code == 17
+    assert shell.execute("--agent-command", f"sh {script} {{prompt_file}} {{response_file}}").code == 17
     shell.answer("device", "device_available")
     done = shell.execute("--agent-command", f"sh {script} {{prompt_file}} {{response_file}}")
     assert f"Open question: {TASK}-branch_gate" in done.out
