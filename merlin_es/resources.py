@@ -163,7 +163,7 @@ class Leases:
             for name in turn.bells:
                 self.bells.ring(name)
             if publishes:
-                self._publish(turn.state, turn.head)
+                self._publish(turn.state, turn.head, turn)
         return turn
 
     def _reserve(
@@ -181,7 +181,7 @@ class Leases:
             turn = self.take(decide, key=key, publishes=False)
             try:
                 if leases := _of(command.claim_id, turn.state):
-                    self._publish(turn.state, turn.head)
+                    self._publish(turn.state, turn.head, turn)
                     return leases
                 return self._wait(command.claim_id, ringing, begun_s, limit_s, tell)
             except Refused:
@@ -330,11 +330,13 @@ class Leases:
     def _reap(self, state: Resources) -> rules.Events:
         return rules.reap(self.world.host.now(), self.actor, state, self.world.look())
 
-    def _publish(self, state: Resources, head: eventlog.Head) -> None:
+    def _publish(self, state: Resources, head: eventlog.Head, turn: Turn | None = None) -> None:
         """Write the files. While somebody waits, whoever comes or looks a moment later does: each lease once."""
         if any(claim.waiter for claim in state.claims.values()) and self.files.are_new(PUBLISH_EVERY_S):
             return
         try:
+            if turn and turn.before and self.files.publish_turn(turn.before, turn.state, head, turn.touched):
+                return
             while self.files.publish(head):
                 kept = checkpoint.load(self.root)
                 if kept is None or kept[1].seq <= head.seq:
