@@ -27,6 +27,7 @@ from merlin_es.failpoints import reach
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.ports import Host, RayJob, RayNode, Witnesses
+from merlin_es.resources import Leases
 from merlin_es.run_leases import RunLeases
 from merlin_es.steps import Steps
 from merlin_es.submission import RUN, Submissions, adopted_from
@@ -92,6 +93,11 @@ class Reconciler:
         self._list_size = 0
         self._failures = 0
 
+    @property
+    def leases(self) -> Leases:
+        """The resources, which runs hold too."""
+        return self._run_leases.leases
+
     def tick(self, *, unblock: bool = False) -> Pass:
         """Look at everything that may have changed, once."""
         done = Pass(sick=dict(self._ledger.index.sick()))
@@ -127,7 +133,7 @@ class Reconciler:
         return self._ledger.run(run_id)
 
     def _reap(self) -> None:
-        self._run_leases.leases.reap()
+        self.leases.reap()
 
     def _look_at_cluster(self, done: Pass) -> _World:
         try:

@@ -163,7 +163,7 @@ class Leases:
             for name in turn.bells:
                 self.bells.ring(name)
             if publishes:
-                self._publish(turn.state, turn.head)
+                self._publish(turn.state, turn.head, turn)
         return turn
 
     def _reserve(
@@ -181,7 +181,7 @@ class Leases:
             turn = self.take(decide, key=key, publishes=False)
             try:
                 if leases := _of(command.claim_id, turn.state):
-                    self._publish(turn.state, turn.head)
+                    self._publish(turn.state, turn.head, turn)
                     return leases
                 return self._wait(command.claim_id, ringing, begun_s, limit_s, tell)
             except Refused:
@@ -313,7 +313,8 @@ class Leases:
             return rule(lease_id, self.caller(**how), state, self.world.look(), ended[0])
 
         turn = self.take(decide)
-        lease = turn.state.leases.get(lease_id) or ended[0] or self._past(lease_id, turn.state)
+        now, _ = turn.touched.get(lease_id, (turn.state.leases.get(lease_id), None))
+        lease = now or ended[0] or self._past(lease_id, turn.state)
         assert lease is not None  # noqa: S101  the rule has found it
         return lease
 
@@ -330,14 +331,16 @@ class Leases:
     def _reap(self, state: Resources) -> rules.Events:
         return rules.reap(self.world.host.now(), self.actor, state, self.world.look())
 
-    def _publish(self, state: Resources, head: eventlog.Head) -> None:
+    def _publish(self, state: Resources, head: eventlog.Head, turn: Turn | None = None) -> None:
         """Write the files. While somebody waits, whoever comes or looks a moment later does: each lease once."""
-        if any(claim.waiter for claim in state.claims.values()) and self.files.are_new(PUBLISH_EVERY_S):
+        if _is_watched(state) and self.files.are_new(PUBLISH_EVERY_S):
             return
         try:
+            if turn and turn.before and self.files.publish_turn(turn.before, turn.state, head, turn.touched):
+                return
             while self.files.publish(head):
                 kept = checkpoint.load(self.root)
-                if kept is None or kept[1].seq <= head.seq:
+                if kept is None or kept[1].seq <= head.seq or _is_watched(kept[0]):
                     return
                 head = kept[1]  # Others have decided meanwhile, and have left it to us.
         except OSError as error:
@@ -356,6 +359,11 @@ class Leases:
 
 
 _lease_decoder = msgspec.json.Decoder(Lease)
+
+
+def _is_watched(state: Resources) -> bool:
+    """Tell whether somebody waits, who looks every now and then."""
+    return any(claim.waiter for claim in state.claims.values())
 
 
 def _of(claim_id: str, state: Resources) -> tuple[Lease, ...]:

@@ -12,9 +12,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +26,9 @@ from eventlog.tip import surely_ends_at
 from merlin_es.errors import MerlinError
 from merlin_es.failpoints import reach
 from projections import checkpoint
-from projections.events.lease import LEASE_EVENTS, LeaseEvent
+from projections.events.lease import LeaseEvent
 from projections.layout import RESOURCES, resources_path
-from projections.lease_state import NOTHING, Resources
+from projections.lease_state import NOTHING, Lease, Resources
 from projections.projection import LEASE_PROJECTION
 
 LOCK_LIMIT_S: Final = 30.0
@@ -44,12 +44,17 @@ Decide = Callable[[Resources], Sequence[LeaseEvent]]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told."""
+    """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told.
+
+    `before` is the head that it began on, and `touched` has the leases that it was about, each with its last head.
+    """
 
     state: Resources
     head: eventlog.Head
     events: tuple[LeaseEvent, ...]
     bells: tuple[str, ...] = ()
+    before: eventlog.Head | None = None
+    touched: Mapping[str, tuple[Lease, eventlog.Head]] = field(default_factory=dict)
 
 
 class Turns:
@@ -86,24 +91,31 @@ class Turns:
         """
         with self._turn():
             state, head = self._at_head()
+            before: eventlog.Head | None = head
+            touched: dict[str, tuple[Lease, eventlog.Head]] = {}
             done: list[LeaseEvent] = []
             bells: list[str] = []
             for decide in decisions:
                 turn = self._append(decide, state, head, key if decide is decisions[-1] else None)
                 bells.extend(_bells(state, turn.state))
+                if turn.before != head:
+                    before = None  # Somebody has appended in between, without a turn.
                 state, head = turn.state, turn.head
                 done.extend(turn.events)
-            return Turn(state, head, tuple(done), tuple(bells))
+                touched |= turn.touched
+            return Turn(state, head, tuple(done), tuple(bells), before, touched)
 
     def _append(self, decide: Decide, state: Resources, head: eventlog.Head, key: str | None) -> Turn:
         for _ in range(CONFLICTS_MAX):
             events = tuple(decide(state))
             if not events:
-                return Turn(state, head, ())
+                return Turn(state, head, (), before=head)
             recorded = [event.recorded_by(self.actor, self._door) for event in events]
             reach("lease.append.before")
             try:
                 appended = self._log.append(RESOURCES, recorded, expected=head, key=key)
+            except eventlog.KeyReused:
+                raise
             except eventlog.Conflict:
                 state, head = self._at_head()
                 continue
@@ -111,11 +123,12 @@ class Turns:
             if appended.repeated:
                 state, head = self._at_head()
                 return Turn(state, head, ())
-            for each in LEASE_EVENTS.decode(appended.news):
-                state = LEASE_PROJECTION.evolve(state, each)
-            head = appended.head
+            touched, before = {}, head
+            for state, head in LEASE_PROJECTION.states(appended.news, state):  # noqa: B020  the last pair goes on
+                if state.touched is not None:
+                    touched[state.touched.lease_id] = state.touched, head
             checkpoint.store(self._root, state, head)
-            return Turn(state, head, events)
+            return Turn(state, head, events, before=before, touched=touched)
         raise MerlinError(f"{RESOURCES} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
 
     def _at_head(self) -> tuple[Resources, eventlog.Head]:

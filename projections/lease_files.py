@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -62,6 +62,20 @@ class LeaseFiles:
         with suppress(OSError):
             return 0 <= time.time() - catalog_path(self._root).stat().st_mtime < age_s
         return False
+
+    def publish_turn(
+        self, before: Head, state: Resources, head: Head, touched: Mapping[str, tuple[Lease, Head]]
+    ) -> bool:
+        """Write what one decision has changed, if the files say all up to it; False otherwise, without a fold."""
+        if not self.are_at(before):
+            return False
+        with self._alone(wait=False) as alone:
+            if not alone or not self.are_at(before) or not self._is_of_this_boot():
+                return False
+            for lease_id, (lease, at) in touched.items():
+                self._write(lease_name(lease_id), lease_file(lease, at))
+            self._write(_CATALOG, LEASE_PROJECTION.files(RESOURCES, state, head)[_CATALOG])
+            return True
 
     def publish_all(self) -> None:
         """Compare every file with the log, and write those that differ."""
@@ -155,7 +169,9 @@ class LeaseFiles:
         return None
 
     def _stamp(self) -> Stamp | None:
-        return stamp_of(read_document(catalog_path(self._root)) or {})
+        """Read the stamp at the end of the catalog."""
+        content = _content(catalog_path(self._root)) or b""
+        return stamp_of(_json(b"{" + content[content.rfind(b'"as_of"') :]))
 
     def _is_of_this_boot(self) -> bool:
         return _content(resources_path(self._root) / "compared") == self._boot.encode() + b"\n"

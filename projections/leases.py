@@ -132,7 +132,6 @@ def _granted(state: Resources, event: LeaseGranted, time: str) -> Resources:
         state = replace(state, claims=_overtaken(state, claim, event.keys))
     if event.place == event.of:
         state = replace(state, claims=_without(state.claims, event.claim_id))
-    waits = event.handed_over and claim.liveness.ttl_s is None
     lease = Lease(
         lease_id=event.lease_id,
         resource_type=event.key,
@@ -152,12 +151,20 @@ def _granted(state: Resources, event: LeaseGranted, time: str) -> Resources:
         alive=claim.liveness,
         granted=event.tick,
         renewed=event.tick,
-        guard=claim.waiter if waits else None,
+        guard=claim.waiter if event.handed_over and _outlives_its_waiter(claim) else None,
         idempotency_key=claim.idempotency_key,
     )
     known = state.keys.get(event.key) or _new_key(event.key, time)
     key = replace(_counted(known, time), fence=event.fence, lease_id=event.lease_id, grants=known.grants + 1)
     return replace(_with_lease(_with_key(state, key), lease), granted=state.granted + 1)
+
+
+def _outlives_its_waiter(claim: Claim) -> bool:
+    """Tell whether a lease would be held for longer by a waiter who died meanwhile than the wait would have been."""
+    waiter, alive = claim.waiter, claim.liveness
+    if waiter is None or alive.process is not None:
+        return False
+    return alive.ttl_s is None or alive.ttl_s > waiter.ttl_s
 
 
 def _overtaken(state: Resources, claim: Claim, keys: tuple[str, ...]) -> Mapping[str, Claim]:

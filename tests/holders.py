@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import signal
 import time
@@ -11,9 +12,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+from merlin_es import bootstrap
 from merlin_es.commands import Reserve
 from merlin_es.errors import LeaseLost
 from merlin_es.resources import Leases, this_process
+from merlin_es.settings import Settings
 from projections.lease_state import Lease, Liveness, Waiter
 from tests.writers import context
 
@@ -22,9 +25,6 @@ context.set_forkserver_preload(["tests.holders"])
 
 def leases_of(root: Path, *, sync: bool = True) -> Leases:
     """Open the resources of a state root as Merlin does."""
-    from merlin_es import bootstrap
-    from merlin_es.settings import Settings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return bootstrap.leases(Settings(root, root, "ada@lab", sync=sync))
@@ -65,7 +65,7 @@ def take_turns(root: Path, name: str, length_s: float, ready: Barrier, answer: C
 def take_sets(root: Path, name: str, count: int, ready: Barrier, answer: Connection) -> None:
     """Reserve and release sets of keys, `count` times; tells the longest wait in seconds."""
     leases, longest = leases_of(root, sync=False), 0.0
-    dice = __import__("random").Random(name)
+    dice = random.Random(name)
     ready.wait()
     for _ in range(count):
         keys = dice.sample([f"slot{number}" for number in range(8)], dice.randint(1, 4))

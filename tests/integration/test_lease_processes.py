@@ -97,7 +97,7 @@ def test_of_sixteen_processes_on_one_key_one_holds_it_and_all_in_their_order(tmp
 
 
 def test_sets_of_keys_neither_deadlock_nor_starve(tmp_path: Path, figure: Figure) -> None:
-    waits = run_all(holders.take_sets, tmp_path, 6)
+    waits = run_all(holders.take_sets, tmp_path, 4)
     assert None not in waits, "a deadlock"
     grants, doubles, disorders = judged(tmp_path)
     assert (doubles, disorders) == (0, 0)
