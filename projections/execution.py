@@ -330,7 +330,9 @@ def _evolve_task(task: TaskState, event: TaskEvent, now: str) -> TaskState:
         case TaskPreflighted(passed=passed, results=results):
             status: TaskStatus = "preflight_ready" if passed else "preflight_failed"
             task = _moved(replace(task, preflight=results, attempt_count=task.attempt_count + 1), status, "preflight")
-            return replace(task, opened_at=task.opened_at or now, message=None)
+            failed = "; ".join(line for line in results if line.startswith("FAIL"))
+            message = None if passed else f"{failed}: bring that there, then `execute --retry {task.id}`"
+            return replace(task, opened_at=task.opened_at or now, message=message)
         case OutputsProduced(outputs=outputs, deferred=deferred):
             return replace(task, outputs=outputs, deferred=deferred)
         case TaskBlocked(stage=stage, reason=reason):

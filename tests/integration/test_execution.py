@@ -80,6 +80,7 @@ def test_a_failed_preflight_is_left_by_a_retry(tmp_path: Path, named: str | bool
     desk = Desk(tmp_path / "w", plan(shared("review"), task("build", "review", number=2, repo_root="third_party/x")))
     assert desk.execute().outcome == "blocked"
     assert desk.task("build").preflight[0] == f"FAIL repo_root_missing {desk.workspace}/third_party/x"
+    assert "third_party/x: bring that there, then `execute --retry build`" in (desk.task("build").message or "")
     assert desk.execute().outcome == "blocked"
     (desk.workspace / "third_party/x").mkdir(parents=True)
     assert desk.execute().outcome == "blocked"
