@@ -15,7 +15,7 @@ from eventlog.frame import BadLine, Position, origin
 from eventlog.journal import Journal, Setup
 from eventlog.layout import Layout, Nested
 from eventlog.log import POLL_S, CaughtUp, Upcast, only_result
-from eventlog.record import ANY, Append, Appended, Event, Expected, Head, NewEvent, check_stream
+from eventlog.record import ANY, Append, Appended, Closing, Event, Expected, Head, NewEvent, check_stream
 from eventlog.scan import Walk, backwards, find, near_end
 from eventlog.stage import Clock, NewId, now, uuid7
 from eventlog.wake import Waker, waker
@@ -61,10 +61,16 @@ class FileLog:
         return self._layout.path(check_stream(stream))
 
     def append(
-        self, stream: str, events: Sequence[NewEvent], *, expected: Expected = ANY, key: str | None = None
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        *,
+        expected: Expected = ANY,
+        key: str | None = None,
+        closing: Closing | None = None,
     ) -> Appended:
         """Record all of `events` or none, durably; see EventLog.append."""
-        return only_result(self.commit(stream, [Append(tuple(events), expected, key)]))
+        return only_result(self.commit(stream, [Append(tuple(events), expected, key, closing)]))
 
     def commit(self, stream: str, appends: Sequence[Append]) -> list[Appended | EventLogError]:
         """Record several independent appends with one sync; see EventLog.commit."""

@@ -83,10 +83,11 @@ class Ledger:
             if not events:
                 return state
             recorded = [event.recorded_by(self.actor, self.door, corr=corr, cause=cause) for event in events]
+            closing = self.publisher.closing(stream, head, [event.type for event in events])
             reach("append.before")
             with self.publisher.appending(stream, head):
                 try:
-                    self.log.append(stream, recorded, expected=head)
+                    self.log.append(stream, recorded, expected=head, closing=closing)
                 except eventlog.Conflict:
                     continue
                 reach("append.after")

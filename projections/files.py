@@ -6,22 +6,28 @@ synced and renamed. The name is not synced: what the disk then has is an older f
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from eventlog import Damaged, Disk, EventLog, Head, NotReadable, quiet
+from eventlog import Damaged, Disk, Event, EventLog, Head, NewEvent, NotReadable, quiet
 from eventlog.disk import write_all
 from eventlog.frame import origin
+from eventlog.record import Closing
+from projections import checkpoint
 from projections.artifacts import Artifact
+from projections.checkpoint import Step
 from projections.cluster import ClusterRecord
 from projections.events.base import UnknownEvent
 from projections.fresh import read_document, stamp_of, stamps
 from projections.index import Index
 from projections.layout import CLUSTER, StateLayout, run_id_of, run_stream
+from projections.patch import Operation, diff
 from projections.projection import (
     Files,
     RunState,
@@ -69,6 +75,7 @@ class Publisher:
         self._layout = StateLayout(root)
         self._index = index
         self._disk = disk or Disk()
+        self._bases: dict[str, Step] = {}  # Where the next checkpoint begins to look, so that it costs no whole fold.
         self._known: dict[str, Folded] = {}  # The least recently used first. Only dict operations that are atomic.
 
     def fold(self, stream: str) -> Folded:
@@ -146,6 +153,46 @@ class Publisher:
             self._note(run_id, folded, mark)
         return folded
 
+    def closing(self, stream: str, head: Head, types: Sequence[str]) -> Closing | None:
+        """Give what makes the checkpoint that is due behind an append of such events on `head`; None where none is."""
+        kind = checkpoint.kind_of(stream)
+        if kind is None or not checkpoint.is_due(head.seq, types):
+            return None
+        projection = projection_of(stream)
+        base, known = self._since_checkpoint(stream, head)  # A long past is read before others have to wait.
+
+        def close(events: Sequence[Event]) -> NewEvent:
+            repairs = self._log.read(stream, head.seq + 1) if events[0].seq != head.seq + 1 else ()
+            last = known[-1] if known else base
+            new = checkpoint.steps(projection, [*repairs, *events], last.state if last else projection.origin)
+            content = checkpoint.content_of(projection, stream, base, [*known, *new])
+            return kind.model_validate(content).recorded_by("merlin", "ledger", corr=run_id_of(stream))
+
+        return close
+
+    def _since_checkpoint(self, stream: str, head: Head) -> tuple[Step | None, list[Step]]:
+        """Give the step at the last checkpoint before `head`, or not too long ago, and those after it."""
+        recent = islice(self._log.read_backwards(stream, head.seq), checkpoint.EVERY) if head.seq else ()
+        oldest = max(0, head.seq - checkpoint.EVERY)
+        at = next((event.seq for event in recent if event.type == "log.checkpoint"), oldest)
+        projection, base = projection_of(stream), self._bases.get(stream)
+        events = self._log.read(stream, base.head.seq if base else 1)
+        if base and getattr(next(events, None), "head", None) != base.head:
+            base, events = None, self._log.read(stream)
+        steps: list[Step] = []
+        for step in checkpoint.steps(projection, events, base.state if base else projection.origin):
+            if step.head.seq > head.seq:
+                break
+            if step.head.seq <= at:
+                base = step
+            else:
+                steps.append(step)
+        if base:
+            self._bases[stream] = base
+            while len(self._bases) > STREAMS_MAX:
+                self._bases.pop(next(iter(self._bases)), None)
+        return base, steps
+
     def _write(self, path: Path, content: bytes) -> None:
         """Replace a file. Only one process at a time does, so whoever comes next takes over what a dead one left."""
         temporary = path.with_name(f".{path.name}.new")
@@ -178,14 +225,17 @@ class Publisher:
 class Verdict:
     """What a projected file was found to be, or, once it was `written`, what it had been, in `why`.
 
-    `path` is relative to the state root. `stale`: the fold of an earlier point of the log, or an empty file; `edited`:
-    the fold of no point; `orphan`: there is no log that it could come from; `sick`: a log that cannot be folded, or a
-    file that cannot be written.
+    `path` is relative to the state root. `stale`: the fold of an earlier point of the log, or an empty file;
+    `other_fold`: written by another version of the fold; `edited`: the fold of no point; `orphan`: there is no log that
+    it could come from; `sick`: a log that cannot be folded, or a file that cannot be written; `diverged`: a log whose
+    checkpoints say that the fold has changed without a new version. `patch` leads from what the file says to what the
+    log says; None where it says nothing, or no JSON.
     """
 
     path: str
-    state: Literal["same", "missing", "stale", "edited", "written", "orphan", "sick"]
+    state: Literal["same", "missing", "stale", "other_fold", "edited", "written", "orphan", "sick", "diverged"]
     why: str = ""
+    patch: tuple[Operation, ...] | None = None
 
 
 def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None = None) -> Iterator[Verdict]:
@@ -223,7 +273,9 @@ def _verdicts(log: EventLog, root: Path, stream: str) -> list[Verdict]:
     stamp = stamp_of(read_document(root / names[-1]) or {})
     state, head = projection.origin, origin(stream).head
     then: Files = {}
-    for state, head in projection.states(log.read(stream), projection.origin):
+    prover = checkpoint.Prover(projection, stream)
+    for event, state, head in checkpoint.steps(projection, log.read(stream), projection.origin):
+        prover.take(event, state, head)
         if stamp and stamp.head == head:
             then = projection.files(stream, state, head)
     files = projection.files(stream, state, head)
@@ -231,6 +283,9 @@ def _verdicts(log: EventLog, root: Path, stream: str) -> list[Verdict]:
         _verdict(name, found[name], content, then.get(name), stamp and stamp.fold != projection.version)
         for name, content in files.items()
     ]
+    if prover.divergence and not prover.divergence.is_of_other_fold:
+        path = str(StateLayout(root).path(stream).relative_to(root))
+        verdicts.append(Verdict(path, "diverged", str(prover.divergence)))
     return [*verdicts, *_orphans(root, [name for name in names if name not in files])]
 
 
@@ -241,19 +296,28 @@ def _verdict(
         return Verdict(name, "missing")
     if found == content:
         return Verdict(name, "same")
+    patch = _patch(found, content)
     if is_of_other_fold:
-        return Verdict(name, "stale", "it was written by another version of the fold")
+        return Verdict(name, "other_fold", "it was written by another version of the fold", patch)
     if not found:
         return Verdict(name, "stale", "it is empty, as a power cut may leave it")
     if found == then:
-        return Verdict(name, "stale", "it was folded from fewer events")
-    return Verdict(name, "edited", "no point of the log says that")
+        return Verdict(name, "stale", "it was folded from fewer events", patch)
+    return Verdict(name, "edited", "no point of the log says that", patch)
+
+
+def _patch(found: bytes, content: bytes) -> tuple[Operation, ...] | None:
+    try:
+        return diff(json.loads(found), json.loads(content))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _written(verdict: Verdict) -> Verdict:
-    if verdict.state in ("same", "orphan"):
+    if verdict.state in ("same", "orphan", "diverged"):
         return verdict
-    return Verdict(verdict.path, "written", f"{verdict.state}: {verdict.why}" if verdict.why else verdict.state)
+    was = f"{verdict.state}: {verdict.why}" if verdict.why else verdict.state
+    return Verdict(verdict.path, "written", was, verdict.patch)
 
 
 def _orphans(root: Path, names: Iterable[str]) -> Iterator[Verdict]:

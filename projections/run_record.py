@@ -20,6 +20,7 @@ from projections.events.run import (
     RunAdopted,
     RunBlocked,
     RunCancelled,
+    RunCheckpointed,
     RunCompleted,
     RunEvent,
     RunFailed,
@@ -27,6 +28,7 @@ from projections.events.run import (
     RunLost,
     RunRecovered,
     RunRequested,
+    RunSealed,
     RunStarted,
     RunSubmitted,
     RunUnblocked,
@@ -116,6 +118,7 @@ class RunRecord:
     adopted: bool = False
     anomalies: tuple[str, ...] = ()
     artifacts: int | None = None
+    sealed_at: str | None = None
     seq: int = 0
 
     @property
@@ -144,6 +147,7 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
     event, time = recorded.event, recorded.time
     if record is None:
         return _begin(event, time, recorded.seq)
+    before = record
     record = replace(record, updated_at=time, seq=recorded.seq)
     match event:
         case RunRequested() | RunAdopted():
@@ -184,6 +188,10 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
             return _with_logs(record, event)
         case ArtifactsIndexed(page=page, files=files):
             return replace(record, artifacts=len(files) + (record.artifacts or 0 if page > 1 else 0))
+        case RunSealed():
+            return replace(record, sealed_at=time)
+        case RunCheckpointed():
+            return replace(before, seq=recorded.seq)  # It says what there was, and changes nothing.
         case RunLogRepaired():
             return record
         case _:

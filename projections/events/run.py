@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from projections.events.base import Codec, DomainEvent, Repaired
+from projections.events.base import Checkpointed, Codec, DomainEvent, Repaired
 
 FailureKind = Literal["user", "infrastructure", "never_started", "timeout"]
 Source = Literal["ray", "wrapper", "inferred"]
@@ -270,6 +270,19 @@ class RunLogRepaired(Repaired):
     type: Literal["log.repaired"] = "log.repaired"
 
 
+class RunCheckpointed(Checkpointed):
+    """See Checkpointed."""
+
+    type: Literal["log.checkpoint"] = "log.checkpoint"
+
+
+class RunSealed(DomainEvent):
+    """The run has ended, and nothing more is recorded of it."""
+
+    type: Literal["run.sealed"] = "run.sealed"
+    reason: str = ""
+
+
 RunEvent = Annotated[
     RunRequested
     | RunBlocked
@@ -292,6 +305,8 @@ RunEvent = Annotated[
     | RunAdopted
     | LogsCaptured
     | ArtifactsIndexed
+    | RunSealed
+    | RunCheckpointed
     | RunLogRepaired,
     Field(discriminator="type"),
 ]
