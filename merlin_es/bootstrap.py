@@ -11,6 +11,7 @@ from merlin_es import processes, run_ids
 from merlin_es.app import Merlin
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
+from merlin_es.custody import Custody
 from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import RayMissing
 from merlin_es.keeper import Keeper
@@ -75,6 +76,11 @@ def build(settings: Settings) -> Merlin:
 def clusters(settings: Settings) -> Clusters:
     """Wire the verbs on clusters."""
     return Clusters(ledger(settings), LocalHeads(), connect, settings.state_root, ray_is_here)
+
+
+def custody(settings: Settings) -> Custody:
+    """Wire the verbs that keep and prove the logs."""
+    return Custody(ledger(settings), settings.state_root)
 
 
 def connect(address: str, token_path: Path | None) -> JobServer:

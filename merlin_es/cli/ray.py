@@ -16,6 +16,9 @@ app.group_in("merlin_es.cli.jobs")
 app.group_in("merlin_es.cli.artifacts")
 app.function_in("merlin_es.cli.reconcile")
 app.function_in("merlin_es.cli.rebuild")
+app.function_in("merlin_es.cli.verify")
+app.function_in("merlin_es.cli.head")
+app.function_in("merlin_es.cli.seal")
 
 
 @app.callback()
