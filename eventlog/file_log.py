@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from eventlog import repair
+from eventlog.archive import archive, open_log, unarchive
 from eventlog.disk import Disk
 from eventlog.errors import Corrupt, EventLogError, NotReadable, Vanished
 from eventlog.frame import BadLine, Position, origin
@@ -125,6 +126,17 @@ class FileLog:
         with waker(path) as wake:
             yield from self._follow(wake, path, stream, first, stop or threading.Event(), poll_s)
 
+    def archive(self, stream: str) -> bool:
+        """Compress the log of `stream` in place: it is read as before, and nothing is appended until `unarchive`.
+
+        False when it is archived already. Raises Corrupt, NotReadable, NotWritten and Locked.
+        """
+        return archive(self._setup.disk, self.path(stream), stream, self._setup.lock_limit_s)
+
+    def unarchive(self, stream: str) -> bool:
+        """Bring the log of `stream` back as it was, byte by byte; False when it is not archived."""
+        return unarchive(self._setup.disk, self.path(stream), self._setup.lock_limit_s)
+
     def close(self) -> None:
         """Close all files; the log can be used again afterwards."""
         for journal in list(self._journals.values()):
@@ -200,8 +212,7 @@ def _opened(path: Path) -> Iterator[int | None]:
     """Give a descriptor to read `path` with, None when there is no such file; raises NotReadable."""
     fd = None
     try:
-        with suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDONLY)
+        fd = open_log(path)
         yield fd
     except OSError as error:
         raise NotReadable(path, error) from error

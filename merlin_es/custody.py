@@ -9,6 +9,7 @@ from typing import Literal
 
 import eventlog
 from eventlog import Head
+from eventlog.present import archive_path, has_log
 from merlin_es.deciders import run as rules
 from merlin_es.errors import NotFound
 from merlin_es.ledger import Ledger
@@ -43,6 +44,17 @@ class Proof:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Where the log of a run lies, which takes `size_bytes` as it was written and `stored_bytes` as it is."""
+
+    run_id: str
+    head: Head
+    size_bytes: int
+    path: Path
+    stored_bytes: int
+
+
 @dataclass(frozen=True)
 class Custody:
     """What keeps and proves the logs of one state root."""
@@ -63,7 +75,7 @@ class Custody:
 
     def has_log(self, stream: str) -> bool:
         """Tell whether something was recorded in `stream`, be it sick."""
-        return _has_bytes(self.ledger.log.path(stream))
+        return has_log(self.ledger.log.path(stream))
 
     def head(self, name: str) -> Head:
         """Give where a stream ends."""
@@ -73,6 +85,27 @@ class Custody:
         """Have nothing more recorded of a run that has ended."""
         self.ledger.run(run_id)
         return self.ledger.change_run(run_id, lambda known: rules.seal(reason, known) if known else ())
+
+    def archive(self, run_id: str) -> Packed:
+        """Compress the log of a run that has ended, in place; every verb reads it as before."""
+        record = self.ledger.run(run_id)
+        rules.require_ended(record, "archive it")
+        stream = run_stream(run_id)
+        self.ledger.registry.note(run_id, self.ledger.log.head(stream), record.status)
+        self.ledger.log.archive(stream)
+        return self._packed(run_id)
+
+    def unarchive(self, run_id: str) -> Packed:
+        """Bring the log of a run back as it was, byte by byte."""
+        self.ledger.run(run_id)
+        self.ledger.log.unarchive(run_stream(run_id))
+        return self._packed(run_id)
+
+    def _packed(self, run_id: str) -> Packed:
+        path = self.ledger.log.path(run_stream(run_id))
+        verdict = eventlog.verify(path, run_stream(run_id))
+        there = path if path.exists() else archive_path(path)
+        return Packed(run_id, verdict.head, verdict.size, there, there.stat().st_size)
 
     def verify(self, name: str, *, expect: Head | None = None, fold: bool = False) -> Proof:
         """Prove one stream; `expect` is a head noted elsewhere, `fold` replays and compares with the checkpoints."""
@@ -105,6 +138,8 @@ class Custody:
             return Proof(stream, "missing", noted=last, why=why)
         try:
             verdict = eventlog.verify(path, stream, expect)
+        except eventlog.Damaged as error:
+            return Proof(stream, "corrupt", noted=last, why=str(error))
         except eventlog.EventLogError as error:
             return Proof(stream, "unread", noted=last, why=str(error))
         if verdict.state == "corrupt":
@@ -151,10 +186,3 @@ _WHY = {
     "truncated": "its log ends before that",
     "replaced": "another log stands there now",
 }
-
-
-def _has_bytes(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False

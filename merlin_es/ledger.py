@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import eventlog
+from eventlog.present import has_log
 from merlin_es.errors import MerlinError, NotFound, Refused
 from merlin_es.failpoints import reach
 from merlin_es.registry import Registry
@@ -49,8 +50,7 @@ class Ledger:
         """Tell whether the ledger has a log of that run, be it sick."""
         if not is_run_id(run_id):
             return False
-        path = self.log.path(run_stream(run_id))
-        return path.is_file() and path.stat().st_size > 0
+        return has_log(self.log.path(run_stream(run_id)))
 
     def cluster(self) -> ClusterRecord:
         """Give the cluster as its log has it."""

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from eventlog.errors import EventLogError, Locked
 from eventlog.names import Head
+from eventlog.present import SUFFIX
 from projections.fresh import Document, read_record, stamp_of, stamps
 from projections.index_file import UNUSABLE, IndexFile, empty, is_refusal, writing
 from projections.layout import StateLayout, index_path, is_run_id, run_path, run_stream, runs_path
@@ -350,11 +351,11 @@ def _stamp(directory: Path) -> str:
 
 
 def _mark(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # The latter for what cannot be a path at all.
-        return _MISSING
-    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+    for there in (path, path + SUFFIX):  # Archived or not.
+        with suppress(OSError, ValueError):  # The latter for what cannot be a path at all.
+            status = os.stat(there)
+            return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+    return _MISSING
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -245,3 +245,55 @@ def test_verify_counts_the_checkpoints_that_a_replay_has_passed(archive: Archive
     done = archive.cli("verify", "--all", "--fold", "-o", "json")
     proofs = {proof["stream"]: proof for proof in json.loads(done.stdout)}
     assert (done.returncode, proofs["run/a"]["checkpoints"], proofs["ledger"]["checkpoints"]) == (0, 1, None)
+
+
+def test_every_verb_reads_an_archived_run_as_before(archive: Archive) -> None:
+    archive.ended("a")
+    archive.ended("b")
+    content = archive.path("a").read_bytes()
+    questions = [
+        ("jobs", "status", "a", "-o", "json"),
+        ("jobs", "list", "-o", "json"),
+        ("artifacts", "list", "a", "-o", "json"),
+        ("head", "a"),
+        ("verify", "--all", "--fold", "-o", "json"),
+        ("rebuild", "--check", "-o", "json"),
+    ]
+    before = [archive.cli(*words) for words in questions]
+    done = archive.cli("archive", "a")
+    assert (done.returncode, "Size: " in done.stdout) == (0, True), done.stderr
+    assert not archive.path("a").exists()
+    assert [archive.cli(*words) for words in questions] == before
+    (archive.root / "index.sqlite").unlink()
+    for path in archive.path("a").parent.glob("*.json"):
+        path.unlink()
+    assert archive.cli("rebuild").returncode == 0
+    assert [archive.cli(*words) for words in questions] == before
+    assert archive.cli("unarchive", "a").returncode == 0
+    assert archive.path("a").read_bytes() == content
+    assert [archive.cli(*words) for words in questions] == before
+
+
+def test_an_archived_run_takes_nothing_more_and_says_what_to_do(archive: Archive) -> None:
+    archive.ended("a")
+    archive.record("b", requested("b"))
+    archive.custody.archive("a")
+    done = archive.cli("seal", "a")
+    assert (done.returncode, "`unarchive` it, then repeat" in done.stderr) == (4, True)
+    assert archive.cli("archive", "a").returncode == 0, "twice is once"
+    assert archive.cli("archive", "b").returncode == 4
+    assert archive.cli("archive", "c").returncode == archive.cli("unarchive", "c").returncode == 3
+    assert archive.cli("unarchive", "a").returncode == 0
+    assert archive.cli("seal", "a").returncode == 0
+
+
+def test_a_lost_or_spoilt_archive_is_named(archive: Archive) -> None:
+    archive.ended("a")
+    archive.custody.archive("a")
+    path = archive.path("a").with_name("events.jsonl.zst")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    assert archive.states() == {"ledger": "whole", "run/a": "corrupt"}
+    assert archive.cli("jobs", "list").returncode == 0
+    path.unlink()
+    assert archive.states() == {"ledger": "whole", "run/a": "missing"}
