@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from errno import ENOENT
 from pathlib import Path
 
 from eventlog import repair
@@ -125,6 +126,21 @@ class FileLog:
         path = self.path(stream)
         with waker(path) as wake:
             yield from self._follow(wake, path, stream, first, stop or threading.Event(), poll_s)
+
+    @contextmanager
+    def snapshot(self, stream: str) -> Iterator[tuple[int, int, Head]]:
+        """Give a descriptor of the log, how many of its bytes are whole appends, and their head; all of it verified.
+
+        What is appended meanwhile stands behind these bytes. Raises Corrupt and NotReadable.
+        """
+        path = self.path(stream)
+        with _opened(path) as fd:
+            if fd is None:
+                raise NotReadable(path, FileNotFoundError(ENOENT, os.strerror(ENOENT)))
+            tail = repair.examine(fd, stream, origin(stream), self._setup.acknowledged(stream))
+            if tail.state == "corrupt":
+                raise self._corrupt(path, stream, tail.line, tail.offset, tail.why)
+            yield fd, tail.at.offset, tail.at.head
 
     def archive(self, stream: str) -> bool:
         """Compress the log of `stream` in place: it is read as before, and nothing is appended until `unarchive`.

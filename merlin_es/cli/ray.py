@@ -19,6 +19,8 @@ app.function_in("merlin_es.cli.rebuild")
 app.function_in("merlin_es.cli.verify")
 app.function_in("merlin_es.cli.head")
 app.function_in("merlin_es.cli.seal")
+app.function_in("merlin_es.cli.export")
+app.function_in("merlin_es.cli.import_")
 app.function_in("merlin_es.cli.archive")
 app.function_in("merlin_es.cli.unarchive")
 
