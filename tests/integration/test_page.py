@@ -69,7 +69,6 @@ def test_a_person_walks_through_a_run_with_the_keys(archive: Archive, browser: B
     assert ["run_record.json/status", "running", "completed"] in rows
     assert browser.run("[...document.querySelectorAll('#state mark')].map((m) => m.textContent.split(':')[0])") == [
         '"status"',
-        '"updated_at"',
         '"attempts"',
         '"exit_code"',
     ]
