@@ -97,7 +97,7 @@ class Intake:
             raise BadBundle("it does not begin with a manifest: give a tar that `merlin ray export` has written")
         try:
             manifest = msgspec.json.decode(b"".join(first.chunks()), type=Manifest)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadBundle(f"its manifest cannot be read ({error})") from None
         if manifest.format != bundle.FORMAT:
             raise BadBundle(
