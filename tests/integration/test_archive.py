@@ -125,6 +125,21 @@ def test_who_waited_for_the_lock_while_it_was_archived_appends_nothing(log: File
     assert log.head("s").seq == 3
 
 
+def test_who_has_the_log_open_appends_nothing_once_an_archiver_has_died_over_it(log: FileLog, tmp_path: Path) -> None:
+    fill(log, "s", 3)
+    path = log.path("s")
+    content = path.read_bytes()
+    FileLog(tmp_path, disk=unsynced()).archive("s")
+    archived = archive_path(path).read_bytes()
+    log.unarchive("s")
+    log.append("s", [happened("it has the file open")])
+    path.write_bytes(content)
+    archive_path(path).write_bytes(archived)
+    with pytest.raises(Archived):
+        log.append("s", [happened("lost")])
+    assert path.read_bytes() == content
+
+
 def test_a_file_that_lost_the_race_to_an_archive_is_no_second_truth(log: FileLog) -> None:
     fill(log, "s", 3)
     log.archive("s")

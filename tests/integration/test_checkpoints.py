@@ -32,6 +32,7 @@ from tests.run_examples import (
     RUN,
     RUN_EVENTS,
     Books,
+    cluster_after,
     completed,
     histories,
     indexed,
@@ -100,6 +101,13 @@ def test_a_checkpoint_changes_nothing_but_the_stamp(books: Books) -> None:
     assert (end.seq, after.record.seq) == (head.seq + 1, head.seq + 1)
 
 
+def test_a_checkpoint_is_no_news_of_a_run_or_the_cluster_whenever_it_is_made() -> None:
+    before, after = run_after(requested(), started()), run_after(requested(), started(), RUN_EVENTS[-1])
+    assert before
+    assert after == replace(before, seq=3)
+    assert cluster_after(CLUSTER_EVENTS[1], CLUSTER_EVENTS[-1]) == cluster_after(CLUSTER_EVENTS[1])
+
+
 def test_exactly_what_ends_a_run_closes_with_a_checkpoint() -> None:
     for event in RUN_EVENTS:
         record = run_after(requested(), intended(), submitted(), event)
@@ -144,6 +152,8 @@ def test_a_repair_between_decision_and_append_is_in_the_checkpoint(books: Books)
     books.change(RUN, completed())
     assert [event.type for event in books.log.read(STREAM)][-3:] == ["log.repaired", "run.completed", "log.checkpoint"]
     assert proof(books).passed == 1
+    [last] = checkpoints(books)
+    assert len(list(last.data["trail"])) == last.seq - 1  # type: ignore[call-overload]  # it is a list
 
 
 def forgetting(**fields: Any) -> Evolve:  # noqa: ANN401  those of RunRecord

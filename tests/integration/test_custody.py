@@ -106,7 +106,8 @@ def test_a_run_that_was_replaced_by_another_whole_log_is_named(archive: Archive,
     shutil.copytree(longer.root / "runs" / "a", archive.root / "runs" / "a", dirs_exist_ok=True)
     assert archive.states() == {"ledger": "whole", "run/a": "replaced"}
     archive.open()
-    archive.ledger.registry.note_missing()
+    archive.record("a", r.AnomalySeen(what="w", message="m"))
+    assert noted(archive) == ["a", "a"]
     assert archive.states() == {"ledger": "whole", "run/a": "replaced"}, "a new note does not make it right"
 
 
