@@ -64,9 +64,8 @@ class Custody:
 
     def stream(self, name: str) -> str:
         """Give the stream that somebody means by `name`: a run, or a stream as `verify --all` lists it."""
-        if name in (CLUSTER, LEDGER, RESOURCES, SUBMISSIONS):
-            return name
-        stream = name if run_id_of(name) else run_stream(name) if is_run_id(name) else None
+        is_named = name in (CLUSTER, LEDGER, RESOURCES, SUBMISSIONS) or run_id_of(name) is not None
+        stream = name if is_named else run_stream(name) if is_run_id(name) else None
         if stream is None or not self.has_log(stream):
             raise NotFound(
                 f"there is no run and no stream {name!r} in this state root: `merlin ray verify --all` lists them"
@@ -121,7 +120,7 @@ class Custody:
             seen.add(stream)
             yield self._proof(stream, noted.get(run_id_of(stream) or "", ()), None, fold)
         for run_id in sorted(noted):
-            if run_stream(run_id) not in seen:
+            if is_run_id(run_id) and run_stream(run_id) not in seen:
                 yield self._proof(run_stream(run_id), noted[run_id], None, fold)
 
     def _registry(self) -> dict[str, Sequence[Noted]]:

@@ -162,7 +162,7 @@ def test_a_head_is_that_of_a_run_or_a_stream(archive: Archive) -> None:
         "seq": head.seq,
         "h": head.h,
     }
-    for name in ("b", "run/b", "../a", "x/y", ""):
+    for name in ("b", "run/b", "../a", "x/y", "", "resources"):
         with pytest.raises(NotFound, match="verify --all"):
             archive.custody.head(name)
     assert archive.cli("head", "b").returncode == 3
