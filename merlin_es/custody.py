@@ -13,7 +13,7 @@ from eventlog.present import archive_path, has_log
 from merlin_es.deciders import run as rules
 from merlin_es.errors import NotFound
 from merlin_es.ledger import Ledger
-from projections import checkpoint
+from projections import proving
 from projections.events.base import UnknownEvent
 from projections.layout import CLUSTER, LEDGER, RESOURCES, SUBMISSIONS, is_run_id, run_id_of, run_stream
 from projections.projection import projection_of
@@ -159,13 +159,13 @@ class Custody:
 
     def _folded(self, proof: Proof) -> Proof:
         """Replay a whole log, and compare with its checkpoints and its seal."""
-        if checkpoint.kind_of(proof.stream) is None:
+        if proving.kind_of(proof.stream) is None:
             return proof
         projection = projection_of(proof.stream)
-        prover = checkpoint.Prover(projection, proof.stream)
+        prover = proving.Prover(projection, proof.stream)
         sealed = 0
         try:
-            for step in checkpoint.steps(projection, self.ledger.log.read(proof.stream), projection.origin):
+            for step in proving.steps(projection, self.ledger.log.read(proof.stream), projection.origin):
                 prover.take(*step)
                 if sealed and not step.event.type.startswith("log."):
                     why = (

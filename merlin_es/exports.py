@@ -17,7 +17,7 @@ import eventlog
 from eventlog import Head
 from merlin_es import bundle, page
 from merlin_es.bundle import Content, Manifest
-from projections import checkpoint
+from projections import proving
 from projections.layout import run_stream
 from projections.projection import RUN_PROJECTION
 
@@ -86,7 +86,7 @@ class Exports:
         """Write a page that shows the run at each moment, needs nothing else, and checks the chain itself."""
         stream = run_stream(run_id)
         with self.log.snapshot(stream) as (fd, size, head):
-            steps = checkpoint.steps(RUN_PROJECTION, self.log.read(stream), RUN_PROJECTION.origin)
+            steps = proving.steps(RUN_PROJECTION, self.log.read(stream), RUN_PROJECTION.origin)
             shown = (
                 (line, step.event, RUN_PROJECTION.files(stream, step.state, step.head))
                 for line, step in zip(_lines(fd, size), steps, strict=False)

@@ -19,9 +19,8 @@ from eventlog import Damaged, Disk, Event, EventLog, Head, NewEvent, NotReadable
 from eventlog.disk import write_all
 from eventlog.frame import origin
 from eventlog.record import Closing
-from projections import checkpoint
+from projections import proving
 from projections.artifacts import Artifact
-from projections.checkpoint import Step
 from projections.cluster import ClusterRecord
 from projections.events.base import UnknownEvent
 from projections.fresh import read_document, stamp_of, stamps
@@ -36,6 +35,7 @@ from projections.projection import (
     projection_of,
     run_document,
 )
+from projections.proving import Step
 from projections.run_record import RunRecord
 from projections.statuses import OPEN
 
@@ -155,8 +155,8 @@ class Publisher:
 
     def closing(self, stream: str, head: Head, types: Sequence[str]) -> Closing | None:
         """Give what makes the checkpoint that is due behind an append of such events on `head`; None where none is."""
-        kind = checkpoint.kind_of(stream)
-        if kind is None or not checkpoint.is_due(head.seq, types):
+        kind = proving.kind_of(stream)
+        if kind is None or not proving.is_due(head.seq, types):
             return None
         projection = projection_of(stream)
         base, known = self._since_checkpoint(stream, head)  # A long past is read before others have to wait.
@@ -164,23 +164,23 @@ class Publisher:
         def close(events: Sequence[Event]) -> NewEvent:
             repairs = self._log.read(stream, head.seq + 1) if events[0].seq != head.seq + 1 else ()
             last = known[-1] if known else base
-            new = checkpoint.steps(projection, [*repairs, *events], last.state if last else projection.origin)
-            content = checkpoint.content_of(projection, stream, base, [*known, *new])
+            new = proving.steps(projection, [*repairs, *events], last.state if last else projection.origin)
+            content = proving.content_of(projection, stream, base, [*known, *new])
             return kind.model_validate(content).recorded_by("merlin", "ledger", corr=run_id_of(stream))
 
         return close
 
     def _since_checkpoint(self, stream: str, head: Head) -> tuple[Step | None, list[Step]]:
         """Give the step at the last checkpoint before `head`, or not too long ago, and those after it."""
-        recent = islice(self._log.read_backwards(stream, head.seq), checkpoint.EVERY) if head.seq else ()
-        oldest = max(0, head.seq - checkpoint.EVERY)
+        recent = islice(self._log.read_backwards(stream, head.seq), proving.EVERY) if head.seq else ()
+        oldest = max(0, head.seq - proving.EVERY)
         at = next((event.seq for event in recent if event.type == "log.checkpoint"), oldest)
         projection, base = projection_of(stream), self._bases.get(stream)
         events = self._log.read(stream, base.head.seq if base else 1)
         if base and getattr(next(events, None), "head", None) != base.head:
             base, events = None, self._log.read(stream)
         steps: list[Step] = []
-        for step in checkpoint.steps(projection, events, base.state if base else projection.origin):
+        for step in proving.steps(projection, events, base.state if base else projection.origin):
             if step.head.seq > head.seq:
                 break
             if step.head.seq <= at:
@@ -273,8 +273,8 @@ def _verdicts(log: EventLog, root: Path, stream: str) -> list[Verdict]:
     stamp = stamp_of(read_document(root / names[-1]) or {})
     state, head = projection.origin, origin(stream).head
     then: Files = {}
-    prover = checkpoint.Prover(projection, stream)
-    for event, state, head in checkpoint.steps(projection, log.read(stream), projection.origin):
+    prover = proving.Prover(projection, stream)
+    for event, state, head in proving.steps(projection, log.read(stream), projection.origin):
         prover.take(event, state, head)
         if stamp and stamp.head == head:
             then = projection.files(stream, state, head)

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import given, settings
 
 from eventlog import Event, FileLog
-from projections import checkpoint
-from projections.checkpoint import Divergence, Prover
+from projections import proving
 from projections.events import run as r
 from projections.events.base import Recorded
 from projections.files import Publisher, rebuild
 from projections.layout import CLUSTER, StateLayout, run_stream
 from projections.projection import CLUSTER_PROJECTION, RUN_PROJECTION, Projection, RunState
+from projections.proving import Divergence, Prover
 from tests.examples import ROOT, unsynced
 from tests.run_examples import (
     CLUSTER_EVENTS,
@@ -64,7 +64,7 @@ def proof(books: Books, stream: str = STREAM, evolve: Evolve | None = None) -> P
     projection: Projection[Any, Any] = CLUSTER_PROJECTION if stream == CLUSTER else RUN_PROJECTION
     projection = replace(projection, evolve=evolve or projection.evolve)
     prover = Prover(projection, stream)
-    for step in checkpoint.steps(projection, books.log.read(stream), projection.origin):
+    for step in proving.steps(projection, books.log.read(stream), projection.origin):
         prover.take(*step)
     return prover
 
@@ -112,7 +112,7 @@ def test_exactly_what_ends_a_run_closes_with_a_checkpoint() -> None:
     for event in RUN_EVENTS:
         record = run_after(requested(), intended(), submitted(), event)
         assert record
-        assert (record.is_terminal or record.sealed_at is not None) == checkpoint.is_due(3, [event.type]), event.type
+        assert (record.is_terminal or record.sealed_at is not None) == proving.is_due(3, [event.type]), event.type
 
 
 def test_a_stream_that_does_not_end_has_a_checkpoint_every_so_often(
@@ -227,7 +227,7 @@ def test_a_long_trail_keeps_its_end_and_says_where_it_begins(books: Books, monke
     monkeypatch.setattr(checkpoint, "TRAIL_BYTES_MAX", 0)
     books.change("other", requested("other"), intended(), completed())
     prover = Prover(replace(RUN_PROJECTION, evolve=forgetting(exit_code=None)), run_stream("other"))
-    for step in checkpoint.steps(prover._projection, books.log.read(run_stream("other")), RUN_PROJECTION.origin):
+    for step in proving.steps(prover._projection, books.log.read(run_stream("other")), RUN_PROJECTION.origin):
         prover.take(*step)
     assert prover.divergence == Divergence(3, "run.completed", "", "", 4, False)
     assert "at or before seq 3" in str(prover.divergence)
@@ -237,7 +237,7 @@ def test_another_version_of_the_fold_may_come_to_something_else(books: Books) ->
     finished(books)
     projection = replace(RUN_PROJECTION, version=99, evolve=forgetting(exit_code=None))
     prover = Prover(projection, STREAM)
-    for step in checkpoint.steps(projection, books.log.read(STREAM), projection.origin):
+    for step in proving.steps(projection, books.log.read(STREAM), projection.origin):
         prover.take(*step)
     assert prover.divergence
     assert prover.divergence.is_of_other_fold
