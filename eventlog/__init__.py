@@ -46,6 +46,9 @@ and records that as an event `log.repaired` with data `offset`, `length`, `sha25
 not the next line of the chain is *corrupt*, and so is every line at or before an acknowledged head: reading ends there
 with an error, and nothing is appended.
 
+**Archived** is a log of which `events.jsonl.zst`, in the same directory, holds the same bytes as one zstd frame with a
+checksum. Where there is no `events.jsonl`, or an empty one, that is read. Nothing is appended while it is there.
+
 `python -m eventlog verify --explain` prints a program of ten lines that checks a log by these rules.
 """
 
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from eventlog.cloudevents import to_cloudevent
     from eventlog.disk import Disk, UnsyncedDisk
     from eventlog.errors import (
+        Archived,
         BlobCorrupt,
         BlobError,
         BlobMissing,
@@ -87,6 +91,7 @@ __all__ = [
     "ANY",
     "Append",
     "Appended",
+    "Archived",
     "BlobCorrupt",
     "BlobError",
     "BlobMissing",
@@ -127,6 +132,7 @@ _HOMES = {
     "ANY": "record",
     "Append": "record",
     "Appended": "record",
+    "Archived": "errors",
     "BlobCorrupt": "errors",
     "BlobError": "errors",
     "BlobMissing": "errors",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from errno import ENOENT
 from pathlib import Path
 from typing import Literal
 
 from eventlog import repair
+from eventlog.archive import open_log
 from eventlog.errors import NotReadable
 from eventlog.frame import origin
 from eventlog.layout import stream_of
@@ -40,7 +42,9 @@ def verify(path: Path, stream: str | None = None, expect: Head | None = None) ->
     shows also what was cut off at the end. Raises Invalid when the file names no stream and NotReadable.
     """
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = open_log(path)
+        if fd is None:
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
     except OSError as error:
         raise NotReadable(path, error) from error
     try:

@@ -5,6 +5,7 @@ EventLogError
 │   └── TooLarge         the same content fits once it lies in the blob store
 ├── Conflict             the stream is not where the caller thought: fold again, decide again
 │   └── KeyReused        an idempotency key came back with other content
+├── Archived             nothing is appended to a log that is archived
 ├── Locked               somebody has held the log for longer than anybody should
 ├── NotWritten           the disk refused; nothing was recorded, the log is as it was
 │   └── NotSynced        the disk took the bytes but would not vouch for them
@@ -59,6 +60,14 @@ class Conflict(EventLogError):
 
 class KeyReused(Conflict):
     """An idempotency key came back with other content than it was first recorded with."""
+
+
+class Archived(EventLogError):
+    """Something was to be appended to a log that is archived."""
+
+    def __init__(self, path: Path, stream: str) -> None:
+        super().__init__(f"{stream} is archived, and nothing was appended to it: `unarchive` it, then repeat the call")
+        self.path = path
 
 
 class Locked(EventLogError):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from errno import ENOENT
 from pathlib import Path
 
 from eventlog import repair
+from eventlog.archive import archive, open_log, unarchive
 from eventlog.disk import Disk
 from eventlog.errors import Corrupt, EventLogError, NotReadable, Vanished
 from eventlog.frame import BadLine, Position, origin
 from eventlog.journal import Journal, Setup
 from eventlog.layout import Layout, Nested
 from eventlog.log import POLL_S, CaughtUp, Upcast, only_result
-from eventlog.record import ANY, Append, Appended, Event, Expected, Head, NewEvent, check_stream
+from eventlog.record import ANY, Append, Appended, Closing, Event, Expected, Head, NewEvent, check_stream
 from eventlog.scan import Walk, backwards, find, near_end
 from eventlog.stage import Clock, NewId, now, uuid7
 from eventlog.wake import Waker, waker
@@ -61,10 +63,16 @@ class FileLog:
         return self._layout.path(check_stream(stream))
 
     def append(
-        self, stream: str, events: Sequence[NewEvent], *, expected: Expected = ANY, key: str | None = None
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        *,
+        expected: Expected = ANY,
+        key: str | None = None,
+        closing: Closing | None = None,
     ) -> Appended:
         """Record all of `events` or none, durably; see EventLog.append."""
-        return only_result(self.commit(stream, [Append(tuple(events), expected, key)]))
+        return only_result(self.commit(stream, [Append(tuple(events), expected, key, closing)]))
 
     def commit(self, stream: str, appends: Sequence[Append]) -> list[Appended | EventLogError]:
         """Record several independent appends with one sync; see EventLog.commit."""
@@ -118,6 +126,32 @@ class FileLog:
         path = self.path(stream)
         with waker(path) as wake:
             yield from self._follow(wake, path, stream, first, stop or threading.Event(), poll_s)
+
+    @contextmanager
+    def snapshot(self, stream: str) -> Iterator[tuple[int, int, Head]]:
+        """Give a descriptor of the log, how many of its bytes are whole appends, and their head; all of it verified.
+
+        What is appended meanwhile stands behind these bytes. Raises Corrupt and NotReadable.
+        """
+        path = self.path(stream)
+        with _opened(path) as fd:
+            if fd is None:
+                raise NotReadable(path, FileNotFoundError(ENOENT, os.strerror(ENOENT)))
+            tail = repair.examine(fd, stream, origin(stream), self._setup.acknowledged(stream))
+            if tail.state == "corrupt":
+                raise self._corrupt(path, stream, tail.line, tail.offset, tail.why)
+            yield fd, tail.at.offset, tail.at.head
+
+    def archive(self, stream: str) -> bool:
+        """Compress the log of `stream` in place: it is read as before, and nothing is appended until `unarchive`.
+
+        False when it is archived already. Raises Corrupt, NotReadable, NotWritten and Locked.
+        """
+        return archive(self._setup.disk, self.path(stream), stream, self._setup.lock_limit_s)
+
+    def unarchive(self, stream: str) -> bool:
+        """Bring the log of `stream` back as it was, byte by byte; False when it is not archived."""
+        return unarchive(self._setup.disk, self.path(stream), self._setup.lock_limit_s)
 
     def close(self) -> None:
         """Close all files; the log can be used again afterwards."""
@@ -194,8 +228,7 @@ def _opened(path: Path) -> Iterator[int | None]:
     """Give a descriptor to read `path` with, None when there is no such file; raises NotReadable."""
     fd = None
     try:
-        with suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDONLY)
+        fd = open_log(path)
         yield fd
     except OSError as error:
         raise NotReadable(path, error) from error

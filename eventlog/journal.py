@@ -13,16 +13,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
 from eventlog import repair
 from eventlog.disk import Disk, make_directories, write_all
-from eventlog.errors import Corrupt, EventLogError, Locked, NotSynced, NotWritten, Vanished
+from eventlog.errors import Archived, Corrupt, EventLogError, Locked, NotSynced, NotWritten, Vanished
 from eventlog.frame import APPEND_BYTES_MAX, LINE_BYTES_MAX, BadLine, Position, batch_of, origin, peek
 from eventlog.keys import KeyIndex
 from eventlog.lock import LockWait, holder, lock, unlock
+from eventlog.present import archive_path, has_log
 from eventlog.record import ANY, Append, Appended, Head, check_key
 from eventlog.scan import Walk, line_around, line_start, near_end
 from eventlog.stage import Clock, NewId, Staged, fits, stage
@@ -67,6 +68,7 @@ class Journal:
     def __init__(self, path: Path, top: Path, stream: str, setup: Setup) -> None:
         self._path = path
         self._path_text = str(path)
+        self._archive_text = str(archive_path(path))
         self._top = top
         self._stream = stream
         self._setup = setup
@@ -136,7 +138,7 @@ class Journal:
     def _refusals(self, appends: Sequence[Append]) -> list[Appended | EventLogError]:
         """Give why all of `appends` are refused, where they are and there is no file yet: then none is made."""
         refusals: list[Appended | EventLogError] = []
-        if self._acknowledged.seq or self._path.exists():
+        if self._acknowledged.seq or has_log(self._path):
             return refusals
         for append in appends:
             try:
@@ -168,12 +170,25 @@ class Journal:
                 raise
             else:
                 if status.st_ino == file.inode and status.st_dev == file.device:
+                    if os.path.exists(self._archive_text):  # noqa: PTH110  text, which the hot path keeps ready
+                        self._refuse_archived(file, status.st_size)
                     return file, status.st_size
             unlock(file.fd)
             self._forget()
         raise Locked(self._path, self._setup.lock_limit_s, "somebody who keeps replacing it")
 
+    def _refuse_archived(self, file: _Open, size: int) -> NoReturn:
+        """Leave a log alone that was archived just when it was to be locked."""
+        if not size:
+            with suppress(OSError):  # We have made it, and there shall be no two.
+                self._disk.unlink(self._path)
+        unlock(file.fd)
+        self._forget()
+        raise Archived(self._path, self._stream)
+
     def _open(self) -> _Open:
+        if os.path.exists(self._archive_text):  # noqa: PTH110  likewise
+            raise Archived(self._path, self._stream)
         if self._acknowledged.seq and not self._path.exists():
             raise Vanished(self._path, str(self._acknowledged.head))
         make_directories(self._disk, self._path.parent)

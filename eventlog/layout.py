@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from errno import ENOENT
 from pathlib import Path
 from typing import Protocol
 
+from eventlog.archive import open_log
 from eventlog.errors import Invalid
 from eventlog.frame import LINE_BYTES_MAX
+from eventlog.present import archive_path, has_log
 from eventlog.record import check_stream, is_stream
 
 LOG_NAME = "events.jsonl"
@@ -49,7 +52,7 @@ class Nested:
         for path in log_files(self.top):
             name = path.parent.relative_to(self.top).as_posix()
             # A first append that was interrupted may leave an empty file; and not every directory is ours.
-            if is_stream(name) and path.is_file() and path.stat().st_size:
+            if is_stream(name) and has_log(path):
                 yield name
 
 
@@ -70,16 +73,20 @@ class OneFile:
 
 
 def log_files(top: Path) -> Iterator[Path]:
-    """Yield every log file under `top`, sorted by name; links are not followed."""
+    """Yield every log file under `top`, archived ones by the name that they had, sorted; links are not followed."""
     for directory, children, files in os.walk(top):
         children.sort()
-        if LOG_NAME in files:
+        if LOG_NAME in files or archive_path(Path(LOG_NAME)).name in files:
             yield Path(directory, LOG_NAME)
 
 
 def stream_of(path: Path) -> str:
     """Give the stream that the first line of `path` names, even when it is torn; raises Invalid when it names none."""
-    with path.open("rb") as file:
+    fd = open_log(path)
+    if fd is None:
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(path))
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
         match = _NAME.match(file.readline(LINE_BYTES_MAX))
     if match is None:
         raise Invalid(f"{path} does not begin with an event, so it does not say which stream it is: name the stream")

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eventlog.errors import Locked
+from eventlog.present import archive_path
 
 _REOPENS_MAX = 100
 _HOLDER = re.compile(r"^\d+: FLOCK +ADVISORY +WRITE (\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ", re.MULTILINE)
@@ -45,7 +46,7 @@ def unlock(fd: int) -> None:
 
 @contextmanager
 def quiet(path: Path, limit_s: float) -> Iterator[int | None]:
-    """Keep everybody from appending to the log file at `path`, and from cutting or replacing it.
+    """Keep everybody from appending to the log file at `path`, and from cutting, archiving or replacing it.
 
     Gives a descriptor of it, None when there is no log. What can be read meanwhile is durable, unless its writer died
     before its sync: who must be sure syncs the descriptor. Raises Locked after `limit_s` seconds.
@@ -70,19 +71,28 @@ def holder(path: Path) -> str:
 
 def _quieted(path: Path, limit_s: float) -> int | None:
     for _ in range(_REOPENS_MAX):
-        try:
-            fd = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
+        found = _opened(path)
+        if found is None:
             return None
+        there, fd = found
         try:
             lock(fd, limit_s)
         except LockWait:
-            raise Locked(path, limit_s, holder(path)) from None
+            raise Locked(there, limit_s, holder(there)) from None
         with suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(), os.fstat(fd)):
+            is_replaced = there != path and path.exists()
+            if not is_replaced and os.path.samestat(there.stat(), os.fstat(fd)):
                 return fd
         _give_back(fd)
     raise Locked(path, limit_s, "somebody who keeps replacing it")
+
+
+def _opened(path: Path) -> tuple[Path, int] | None:
+    """Open the log, or its archive where that has taken its place; say which."""
+    for there in (path, archive_path(path), path):
+        with suppress(FileNotFoundError):
+            return there, os.open(there, os.O_RDWR)
+    return None
 
 
 def _wait(fd: int, limit_s: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from eventlog.errors import EventLogError
-from eventlog.record import ANY, Append, Appended, Event, Expected, Head, NewEvent
+from eventlog.record import ANY, Append, Appended, Closing, Event, Expected, Head, NewEvent
 
 Upcast: TypeAlias = Callable[[Event], Event]
 
@@ -47,9 +47,15 @@ class EventLog(Protocol):
         ...
 
     def append(
-        self, stream: str, events: Sequence[NewEvent], *, expected: Expected = ANY, key: str | None = None
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        *,
+        expected: Expected = ANY,
+        key: str | None = None,
+        closing: Closing | None = None,
     ) -> Appended:
-        """Record all of `events` or none; they are durable when this returns.
+        """Record all of `events` or none, and behind them what `closing` makes of them; durable when this returns.
 
         `expected` is the seq or the head that the stream must have (0: nothing yet), checked under the lock. `key` is
         an idempotency key: the same key with the same content gives the first answer again, before `expected` is

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from eventlog.errors import EventLogError
 from eventlog.frame import Position, origin, unseal
 from eventlog.log import POLL_S, CaughtUp, Upcast, only_result
-from eventlog.record import ANY, Append, Appended, Event, Expected, Head, NewEvent, check_key, check_stream
+from eventlog.record import ANY, Append, Appended, Closing, Event, Expected, Head, NewEvent, check_key, check_stream
 from eventlog.stage import Clock, NewId, Staged, now, stage, uuid7
 
 
@@ -38,10 +38,16 @@ class MemoryLog:
         return iter(sorted(self._streams, key=lambda stream: stream.split("/")))
 
     def append(
-        self, stream: str, events: Sequence[NewEvent], *, expected: Expected = ANY, key: str | None = None
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        *,
+        expected: Expected = ANY,
+        key: str | None = None,
+        closing: Closing | None = None,
     ) -> Appended:
         """Record all of `events` or none; see EventLog.append."""
-        return only_result(self.commit(stream, [Append(tuple(events), expected, key)]))
+        return only_result(self.commit(stream, [Append(tuple(events), expected, key, closing)]))
 
     def commit(self, stream: str, appends: Sequence[Append]) -> list[Appended | EventLogError]:
         """Record several independent appends; see EventLog.commit."""

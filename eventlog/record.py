@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -81,12 +81,21 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 _decode = msgspec.json.Decoder(Event).decode
 
 
+Closing: TypeAlias = Callable[[Sequence[Event]], NewEvent]
+"""Makes one more event of those that an append is about to record, which nobody knows before their turn has come."""
+
+
 class Append(msgspec.Struct, frozen=True):
-    """One request to append: all of `events` or none, on `expected`, at most once under `key`."""
+    """One request to append: all of `events` or none, on `expected`, at most once under `key`.
+
+    What `closing` makes of them is recorded behind them, in the same append. It is called under the lock, perhaps more
+    than once, so it is quick and only reads.
+    """
 
     events: tuple[NewEvent, ...]
     expected: Expected = ANY
     key: str | None = None
+    closing: Closing | None = None
 
 
 class Appended(msgspec.Struct, frozen=True):

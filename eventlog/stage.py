@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -85,11 +85,11 @@ def stage(
             f"{stream} is at {at.head}, not at {append.expected}: read what is new, decide again, then append"
         )
     offset, seq, h = at.offset, at.seq, at.h
-    count = len(append.events)
+    count = len(append.events) + (append.closing is not None)
     recorded = _as_text(clock())
     key = append.key
     lines: list[bytes] = []
-    for new in append.events:
+    for new in _with_closing(append, lines):
         seq += 1
         batch = None if count == 1 else f"{len(lines) + 1}/{count}"
         body = _body(
@@ -137,10 +137,19 @@ def fits(expected: Expected, at: Position) -> bool:
     return at.head == expected if isinstance(expected, Head) else at.seq == expected
 
 
+def _with_closing(append: Append, lines: Sequence[bytes]) -> Iterator[NewEvent]:
+    """Yield what is to be recorded; `lines` has by then what has become of all that was yielded before."""
+    yield from append.events
+    if append.closing is not None:
+        yield append.closing(tuple(_decode_event(line) for line in lines))
+
+
 def _repeated(append: Append, earlier: tuple[bytes, ...]) -> Appended:
     """Give what was recorded; who repeats a request may do so for another reason, but not with another content."""
     recorded = [_decode_event(line) for line in earlier]
     was = [(event.type, event.dv, event.data) for event in recorded]
+    if append.closing is not None:
+        was = was[: len(append.events)]
     asked = [(new.type, new.dv, msgspec.json.decode(_body(new, new.data))) for new in append.events]
     if was != asked:
         raise KeyReused(

@@ -23,8 +23,8 @@ __all__ = ["LIMITS", "Fetched", "Index", "Limits", "fetch", "find", "index", "pa
 PAGE_FILES_MAX = 400
 PAGE_BYTES_MAX = 200 * 1024
 """Leaves 56 KiB of a line for the envelope of the log."""
-INDEX_BYTES_MAX = 768 * 1024
-"""Leaves 256 KiB of an append for the terminal event that the index comes with."""
+INDEX_BYTES_MAX = 688 * 1024
+"""Leaves 336 KiB of an append for the end of the run that the index comes with, and for its checkpoint."""
 OMITTED_MAX = 100
 OMITTED_BYTES_MAX = 64 * 1024
 _CHUNK_BYTES = 1024 * 1024

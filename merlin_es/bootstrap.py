@@ -14,8 +14,11 @@ from merlin_es.app import Merlin
 from merlin_es.bells import Bells
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
+from merlin_es.custody import Custody
 from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import LeaseLost, NotFound, RayMissing
+from merlin_es.exports import Exports
+from merlin_es.intake import Intake
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.observer import World
@@ -68,7 +71,7 @@ def ledger(settings: Settings) -> Ledger:
 def build(settings: Settings) -> Merlin:
     """Wire Merlin over a state root."""
     books, here = ledger(settings), host()
-    blobs = eventlog.BlobStore(settings.state_root / "blobs", disk=eventlog.Disk() if settings.sync else None)
+    blobs = _blobs(settings)
     cluster = ClusterLink(books, _server_of, LocalHeads())
     witnesses = WitnessFiles(settings.state_root / "runs")
     submissions = Submissions(settings.state_root, blobs, lambda: run_ids.ledger_id(books.log))
@@ -143,6 +146,22 @@ def clusters(settings: Settings) -> Clusters:
     return Clusters(ledger(settings), LocalHeads(), connect, settings.state_root, ray_is_here)
 
 
+def custody(settings: Settings) -> Custody:
+    """Wire the verbs that keep and prove the logs."""
+    return Custody(ledger(settings), settings.state_root)
+
+
+def exports(settings: Settings) -> Exports:
+    """Wire what hands runs out."""
+    return Exports(ledger(settings).log, _blobs(settings))
+
+
+def intake(settings: Settings) -> Intake:
+    """Wire what takes runs in."""
+    disk = eventlog.Disk() if settings.sync else eventlog.UnsyncedDisk()
+    return Intake(ledger(settings), settings.state_root, _blobs(settings), disk)
+
+
 def connect(address: str, token_path: Path | None) -> JobServer:
     """Give the job server at an address; nobody is asked before the first call."""
     return RayJobServer(address, token_file(token_path) if token_path else None)
@@ -155,6 +174,11 @@ def ray_is_here() -> bool:
     except RayMissing:
         return False
     return True
+
+
+def _blobs(settings: Settings) -> eventlog.BlobStore:
+    disk = eventlog.Disk() if settings.sync else None
+    return eventlog.BlobStore(settings.state_root / "blobs", disk=disk)
 
 
 def _server_of(record: ClusterRecord) -> JobServer:

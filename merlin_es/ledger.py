@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import eventlog
+from eventlog.present import has_log
 from merlin_es.deciders.run import with_its_leases
-from merlin_es.errors import MerlinError, NotFound
+from merlin_es.errors import MerlinError, NotFound, Refused
 from merlin_es.failpoints import reach
+from merlin_es.registry import Registry
 from projections.cluster import ClusterRecord
 from projections.events.base import DomainEvent
 from projections.events.cluster import ClusterEvent
@@ -62,8 +64,7 @@ class Ledger:
         """Tell whether the ledger has a log of that run, be it sick."""
         if not is_run_id(run_id):
             return False
-        path = self.log.path(run_stream(run_id))
-        return path.is_file() and path.stat().st_size > 0
+        return has_log(self.log.path(run_stream(run_id)))
 
     def cluster(self) -> ClusterRecord:
         """Give the cluster as its log has it."""
@@ -73,14 +74,31 @@ class Ledger:
         self, run_id: str, decide: Callable[[RunRecord | None], Sequence[RunEvent]], *, cause: int | None = None
     ) -> RunRecord:
         """Append what `decide` makes of the run, and give the run as it is then; published when this returns."""
+        stream = _stream(run_id)
 
-        def whole(record: RunRecord | None) -> Sequence[RunEvent]:
-            return with_its_leases(record, decide(record))
+        def unless_sealed(record: RunRecord | None) -> Sequence[RunEvent]:
+            events = with_its_leases(record, decide(record))
+            if events and record and record.sealed_at:
+                raise Refused(f"{run_id} was sealed at {record.sealed_at}, so nothing more is recorded of it")
+            return events
 
-        state = self._transact(_stream(run_id), self.publisher.run_at_head, whole, corr=run_id, cause=cause)
+        def note_end(record: RunRecord | None, head: eventlog.Head) -> None:
+            if record and record.is_terminal:
+                reach("note.before")
+                self.registry.note(run_id, head, record.status)
+                reach("note.after")
+
+        state = self._transact(
+            stream, self.publisher.run_at_head, unless_sealed, corr=run_id, cause=cause, then=note_end
+        )
         if state is None:
             raise NotFound(f"there is no run {run_id!r} in this state root")
         return state
+
+    @property
+    def registry(self) -> Registry:
+        """The heads of the runs that have ended."""
+        return Registry(self.log, self.index)
 
     def change_cluster(self, decide: Callable[[ClusterRecord], Sequence[ClusterEvent]]) -> ClusterRecord:
         """Append what `decide` makes of the cluster, and give it as it is then; published when this returns."""
@@ -94,6 +112,7 @@ class Ledger:
         *,
         corr: str | None,
         cause: int | None = None,
+        then: Callable[[S, eventlog.Head], None] = lambda _state, _head: None,
     ) -> S:
         for _ in range(CONFLICTS_MAX):
             state, head = load(stream)
@@ -101,15 +120,17 @@ class Ledger:
             if not events:
                 return state
             recorded = [event.recorded_by(self.actor, self.door, corr=corr, cause=cause) for event in events]
+            closing = self.publisher.closing(stream, head, [event.type for event in events])
             reach("append.before")
             with self.publisher.appending(stream, head):
                 try:
-                    self.log.append(stream, recorded, expected=head)
+                    self.log.append(stream, recorded, expected=head, closing=closing)
                 except eventlog.Conflict:
                     continue
                 reach("append.after")
                 self.publisher.publish(stream)
             reach("publish.after")
+            then(*load(stream))
             self.ring()
             return load(stream)[0]
         raise MerlinError(f"{stream} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")

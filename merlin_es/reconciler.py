@@ -101,6 +101,8 @@ class Reconciler:
     def tick(self, *, unblock: bool = False) -> Pass:
         """Look at everything that may have changed, once."""
         done = Pass(sick=dict(self._ledger.index.sick()))
+        with suppress(eventlog.EventLogError):  # A sick registry is for `verify` to tell of; the runs go on.
+            self._ledger.registry.note_missing()
         self._guarded(RESOURCES, done, self._reap)
         active = [run_id for run_id, status in self._ledger.index.active() if unblock or status != "blocked"]
         due = self._listed is None or self._host.monotonic() - self._listed >= LIST_EVERY_S

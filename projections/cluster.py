@@ -8,6 +8,7 @@ from typing import Final, Literal, assert_never
 from projections.events.base import Recorded
 from projections.events.cluster import (
     ClusterAttached,
+    ClusterCheckpointed,
     ClusterEvent,
     ClusterLogRepaired,
     ClusterReachable,
@@ -78,6 +79,7 @@ NOT_STARTED: Final = ClusterRecord()
 def evolve(record: ClusterRecord, recorded: Recorded[ClusterEvent]) -> ClusterRecord:
     """Apply one event. Never refuses: it has already happened."""
     event, time = recorded.event, recorded.time
+    before = record
     record = replace(record, updated_at=time)
     match event:
         case StartRequested(namespace=namespace, durable=durable):
@@ -92,6 +94,8 @@ def evolve(record: ClusterRecord, recorded: Recorded[ClusterEvent]) -> ClusterRe
             return _attached(record, event, time)
         case StopRequested() | ClusterLogRepaired():
             return record
+        case ClusterCheckpointed():
+            return before  # It says what there was, and changes nothing.
         case ClusterStopped():
             return replace(_without_process(record), status="stopped", message=None)
         case ClusterUnreachable(kind=kind, message=message):

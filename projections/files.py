@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from eventlog import Damaged, Disk, EventLog, Head, Layout, NotReadable, quiet
+from eventlog import Damaged, Disk, Event, EventLog, Head, Layout, NewEvent, NotReadable, quiet
 from eventlog.disk import make_directories, write_all
 from eventlog.frame import origin
+from eventlog.record import Closing
+from projections import proving
 from projections.artifacts import Artifact
 from projections.cluster import ClusterRecord
 from projections.events.base import UnknownEvent
@@ -40,6 +43,7 @@ from projections.projection import (
     projection_of,
     run_document,
 )
+from projections.proving import Step
 from projections.run_record import RunRecord
 from projections.statuses import OPEN
 from projections.verdict import Verdict, orphan, verdict_of
@@ -90,6 +94,7 @@ class Publisher:
         self.projection_of = projections
         self._index = index
         self.disk = disk or Disk()
+        self._bases: dict[str, Step] = {}  # Where the next checkpoint begins to look, so that it costs no whole fold.
         self._known: dict[str, Folded] = {}  # The least recently used first. Only dict operations that are atomic.
 
     def fold(self, stream: str) -> Folded:
@@ -169,6 +174,46 @@ class Publisher:
         if run_id and not (_is_open(before.state) and _is_open(folded.state)):
             self._note(run_id, folded, mark)
         return folded
+
+    def closing(self, stream: str, head: Head, types: Sequence[str]) -> Closing | None:
+        """Give what makes the checkpoint that is due behind an append of such events on `head`; None where none is."""
+        kind = proving.kind_of(stream)
+        if kind is None or not proving.is_due(head.seq, types):
+            return None
+        projection = projection_of(stream)
+        base, known = self._since_checkpoint(stream, head)  # A long past is read before others have to wait.
+
+        def close(events: Sequence[Event]) -> NewEvent:
+            repairs = self._log.read(stream, head.seq + 1) if events[0].seq != head.seq + 1 else ()
+            last = known[-1] if known else base
+            new = proving.steps(projection, [*repairs, *events], last.state if last else projection.origin)
+            content = proving.content_of(projection, stream, base, [*known, *new])
+            return kind.model_validate(content).recorded_by("merlin", "ledger", corr=run_id_of(stream))
+
+        return close
+
+    def _since_checkpoint(self, stream: str, head: Head) -> tuple[Step | None, list[Step]]:
+        """Give the step at the last checkpoint before `head`, or not too long ago, and those after it."""
+        recent = islice(self._log.read_backwards(stream, head.seq), proving.EVERY) if head.seq else ()
+        oldest = max(0, head.seq - proving.EVERY)
+        at = next((event.seq for event in recent if event.type == "log.checkpoint"), oldest)
+        projection, base = projection_of(stream), self._bases.get(stream)
+        events = self._log.read(stream, base.head.seq if base else 1)
+        if base and getattr(next(events, None), "head", None) != base.head:
+            base, events = None, self._log.read(stream)
+        steps: list[Step] = []
+        for step in proving.steps(projection, events, base.state if base else projection.origin):
+            if step.head.seq > head.seq:
+                break
+            if step.head.seq <= at:
+                base = step
+            else:
+                steps.append(step)
+        if base:
+            self._bases[stream] = base
+            while len(self._bases) > STREAMS_MAX:
+                self._bases.pop(next(iter(self._bases)), None)
+        return base, steps
 
     def _write(self, path: Path, content: bytes) -> None:
         """Replace a file. Only one process at a time does, so whoever comes next takes over what a dead one left."""
@@ -260,7 +305,9 @@ def _verdicts(
     stamp = stamp_of(read_document(root / names[-1]) or {})
     state, head = projection.origin, origin(stream).head
     then: Files = {}
-    for state, head in projection.states(log.read(stream), projection.origin):
+    prover = proving.Prover(projection, stream)
+    for event, state, head in proving.steps(projection, log.read(stream), projection.origin):
+        prover.take(event, state, head)
         if stamp and stamp.head == head:
             then = projection.files(stream, state, head)
     files = projection.files(stream, state, head)
@@ -269,13 +316,17 @@ def _verdicts(
         verdict_of(name, found.get(name), content, then.get(name), is_of_other_fold=is_of_other_fold)
         for name, content in files.items()
     ]
+    if prover.divergence and not prover.divergence.is_of_other_fold:
+        path = str(StateLayout(root).path(stream).relative_to(root))
+        verdicts.append(Verdict(path, "diverged", str(prover.divergence)))
     return [*verdicts, *_orphans(root, [name for name in names if name not in files])]
 
 
 def _written(verdict: Verdict) -> Verdict:
-    if verdict.state in ("same", "orphan"):
+    if verdict.state in ("same", "orphan", "diverged"):
         return verdict
-    return Verdict(verdict.path, "written", f"{verdict.state}: {verdict.why}" if verdict.why else verdict.state)
+    was = f"{verdict.state}: {verdict.why}" if verdict.why else verdict.state
+    return Verdict(verdict.path, "written", was, verdict.patch)
 
 
 def _orphans(root: Path, names: Iterable[str]) -> Iterator[Verdict]:

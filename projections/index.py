@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from eventlog.errors import EventLogError, Locked
+from eventlog.names import Head
+from eventlog.present import SUFFIX
 from projections.fresh import Document, read_record, stamp_of, stamps
 from projections.index_file import UNUSABLE, IndexFile, empty, is_refusal, writing
 from projections.layout import StateLayout, index_path, is_run_id, run_path, run_stream, runs_path
@@ -77,6 +79,10 @@ _SELECT: Final = f"SELECT {', '.join(_COLUMNS)}, mark FROM runs WHERE status IS 
 _ACTIVE: Final = (
     "SELECT run_id, status FROM runs INDEXED BY to_look_at "
     "WHERE open AND status IS NOT NULL ORDER BY created_at, run_id"
+)
+_TO_NOTE: Final = (
+    "SELECT run_id, status, seq, h FROM runs INDEXED BY to_note "
+    "WHERE status IN ('completed', 'failed', 'cancelled', 'error', 'dry_run') AND noted < seq ORDER BY run_id LIMIT ?"
 )
 _DOUBTS: Final = "SELECT run_id, coalesce(mark, '') FROM doubts LEFT JOIN runs USING (run_id)"
 _STORED: Final = (*_COLUMNS, "open", "mark")
@@ -139,6 +145,17 @@ class Index:
         """Give the runs whose logs cannot be read to their ends, each with the reason."""
         query = "SELECT run_id, sick FROM runs INDEXED BY unhealthy WHERE sick IS NOT NULL ORDER BY run_id"
         return self._ask(lambda db: tuple(db.execute(query)))
+
+    def to_note(self, limit: int) -> tuple[tuple[str, str, Head], ...]:
+        """Give runs that have ended, with status and head, which nobody has said of that the registry has them."""
+        return self._ask(
+            lambda db: tuple((run_id, status, Head(*head)) for run_id, status, *head in db.execute(_TO_NOTE, [limit]))
+        )
+
+    def noted(self, runs: Iterable[tuple[str, int]]) -> None:
+        """Take in that the registry has the heads of these runs up to that seq. Needs no success."""
+        with suppress(OSError, Locked, *UNUSABLE), self._file.shared(), closing(self._file.open()) as db, writing(db):
+            db.executemany("UPDATE runs SET noted = ? WHERE run_id = ?", [(seq, run_id) for run_id, seq in runs])
 
     @contextmanager
     def in_doubt(self, run_id: str, seq: int) -> Iterator[None]:
@@ -334,11 +351,11 @@ def _stamp(directory: Path) -> str:
 
 
 def _mark(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # The latter for what cannot be a path at all.
-        return _MISSING
-    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+    for there in (path, path + SUFFIX):  # Archived or not.
+        with suppress(OSError, ValueError):  # The latter for what cannot be a path at all.
+            status = os.stat(there)
+            return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+    return _MISSING
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

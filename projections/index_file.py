@@ -20,7 +20,7 @@ from eventlog.errors import Locked
 from projections.fresh import RUN_FOLD
 from projections.layout import index_lock_path, index_path
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of the schema below. A file of another version, or of another fold of runs, is replaced."""
 BUSY_LIMIT_S: Final = 10.0
 """How long a transaction waits for those of others, and a user of the file for whoever replaces it."""
@@ -30,7 +30,7 @@ SCHEMA: Final = """
 CREATE TABLE runs (
     run_id TEXT PRIMARY KEY, target TEXT, workflow TEXT, source TEXT, status TEXT, created_at TEXT, updated_at TEXT,
     message TEXT, submission_id TEXT, exit_code INTEGER, idempotency_key TEXT, seq INTEGER NOT NULL, h TEXT NOT NULL,
-    sick TEXT, open INTEGER NOT NULL, mark TEXT NOT NULL
+    sick TEXT, open INTEGER NOT NULL, mark TEXT NOT NULL, noted INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX newest ON runs (created_at, run_id) WHERE status IS NOT NULL;
 CREATE INDEX of_status ON runs (status, created_at, run_id);
@@ -40,6 +40,8 @@ CREATE INDEX of_source ON runs (source, created_at, run_id);
 CREATE INDEX of_key ON runs (idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX to_look_at ON runs (created_at, run_id, status, mark) WHERE open;
 CREATE INDEX unhealthy ON runs (run_id) WHERE sick IS NOT NULL;
+CREATE INDEX to_note ON runs (run_id) WHERE status IN ('completed', 'failed', 'cancelled', 'error', 'dry_run')
+    AND noted < seq;
 CREATE TABLE doubts (run_id TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE seen (directory TEXT PRIMARY KEY, stamp TEXT NOT NULL) WITHOUT ROWID;
 """

@@ -9,6 +9,7 @@ from typing import Final
 
 from eventlog.errors import Invalid
 from eventlog.names import is_stream
+from eventlog.present import has_log
 
 CLUSTER: Final = "cluster/merlin-local"
 """The stream of the cluster that runs go to; there is one."""
@@ -77,8 +78,7 @@ class StateLayout:
 
     def _logged(self, streams: Iterable[str]) -> Iterator[str]:
         for stream in streams:
-            # A first append that was interrupted may leave an empty file.
-            if _has_bytes(self.path(stream)):
+            if has_log(self.path(stream)):
                 yield stream
 
 
@@ -108,7 +108,7 @@ class TargetLayout:
         from eventlog.layout import stream_of  # Lists of runs need none of this.
 
         path = self.top / LOG_NAME
-        if not _has_bytes(path):
+        if not has_log(path):
             return None
         try:
             return stream_of(path)
@@ -208,10 +208,3 @@ def index_path(root: Path) -> Path:
 def index_lock_path(root: Path) -> Path:
     """Give the empty file whose lock says who uses the index; it is never removed."""
     return root / "index.lock"
-
-
-def _has_bytes(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False

@@ -22,6 +22,7 @@ from projections.events.run import (
     RunAdopted,
     RunBlocked,
     RunCancelled,
+    RunCheckpointed,
     RunCompleted,
     RunEvent,
     RunFailed,
@@ -29,6 +30,7 @@ from projections.events.run import (
     RunLost,
     RunRecovered,
     RunRequested,
+    RunSealed,
     RunStarted,
     RunSubmitted,
     RunUnblocked,
@@ -131,6 +133,7 @@ class RunRecord:
     anomalies: tuple[str, ...] = ()
     artifacts: int | None = None
     tenancy: Tenancy | None = None
+    sealed_at: str | None = None
     seq: int = 0
 
     @property
@@ -159,6 +162,7 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
     event, time = recorded.event, recorded.time
     if record is None:
         return _begin(event, time, recorded.seq)
+    before = record
     record = replace(record, updated_at=time, seq=recorded.seq)
     match event:
         case RunRequested() | RunAdopted():
@@ -207,6 +211,10 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
             return _with_logs(record, event)
         case ArtifactsIndexed(page=page, files=files):
             return replace(record, artifacts=len(files) + (record.artifacts or 0 if page > 1 else 0))
+        case RunSealed():
+            return replace(record, sealed_at=time)
+        case RunCheckpointed():
+            return replace(before, seq=recorded.seq)  # It says what there was, and changes nothing.
         case RunLogRepaired():
             return record
         case _:

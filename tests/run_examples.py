@@ -129,6 +129,7 @@ BOUND = (Bound("lease-00000000a1", "u250", 7), Bound("lease-00000000a2", "x60", 
 WAITING = r.RunWaiting(claim_id="claim-00000000a1", wish=LeaseWish("ada", ("u250", "x60")), message="it waits for u250")
 LEASED = r.LeaseBound(claim_id="claim-00000000a1", leases=BOUND)
 UNBOUND = r.LeaseUnbound(leases=BOUND, reason="the run has ended")
+CHECKPOINT = {"fold": 0, "files": {"run_record.json": "0" * 64}, "trail_from": 1, "trail": ["0/status=abcd"]}
 
 RUN_EVENTS: tuple[r.RunEvent, ...] = (
     requested(),
@@ -160,6 +161,8 @@ RUN_EVENTS: tuple[r.RunEvent, ...] = (
     WAITING,
     LEASED,
     UNBOUND,
+    r.RunSealed(reason="handed over"),
+    r.RunCheckpointed.model_validate(CHECKPOINT),
 )
 """At least one of each event of a run."""
 
@@ -187,6 +190,7 @@ CLUSTER_EVENTS: tuple[c.ClusterEvent, ...] = (
     c.ClusterReachable(session_name="session_1"),
     c.SessionChanged(old="session_1", new="session_2"),
     c.ClusterLogRepaired.model_validate(REPAIR),
+    c.ClusterCheckpointed.model_validate(CHECKPOINT),
 )
 """At least one of each event of a cluster."""
 
@@ -229,8 +233,8 @@ def cluster_after(*events: c.ClusterEvent) -> ClusterRecord:
     return record
 
 
-histories = st.lists(st.sampled_from(RUN_EVENTS), max_size=15)
-"""Any events in any order: a fold refuses nothing."""
+histories = st.lists(st.sampled_from(RUN_EVENTS[:-1]), max_size=15)
+"""Any events in any order: a fold refuses nothing. Checkpoints come by themselves, and tell the truth."""
 
 
 class Books:
@@ -246,7 +250,9 @@ class Books:
         """Append, as everybody should, but do not publish."""
         _, head = self.publisher.fold(stream)
         with self.publisher.appending(stream, head):
-            self.log.append(stream, [event.recorded_by("ada@lab", "cli") for event in events], expected=head)
+            recorded = [event.recorded_by("ada@lab", "cli") for event in events]
+            closing = self.publisher.closing(stream, head, [event.type for event in events])
+            self.log.append(stream, recorded, expected=head, closing=closing)
 
     def change(self, run_id: str, *events: r.RunEvent) -> None:
         """Append to a run, and publish it."""

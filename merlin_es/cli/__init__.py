@@ -47,8 +47,8 @@ def main() -> None:
 
 
 def _run() -> int:
-    from eventlog.errors import Damaged, EventLogError
-    from merlin_es.errors import MerlinError, Sick, Usage
+    from eventlog.errors import Archived, Damaged, EventLogError
+    from merlin_es.errors import MerlinError, Refused, Sick, Usage
 
     _prepare()
     try:
@@ -57,6 +57,8 @@ def _run() -> int:
         return _complain(str(error), error.exit_code)
     except Damaged as error:
         return _complain(str(error), Sick.exit_code)
+    except Archived as error:
+        return _complain(str(error), Refused.exit_code)
     except EventLogError as error:
         return _complain(str(error), MerlinError.exit_code)
     except NoArgsIsHelpError as error:

@@ -17,6 +17,13 @@ app.group_in("merlin_es.cli.artifacts")
 app.group_in("merlin_es.cli.resources")
 app.function_in("merlin_es.cli.reconcile")
 app.function_in("merlin_es.cli.rebuild")
+app.function_in("merlin_es.cli.verify")
+app.function_in("merlin_es.cli.head")
+app.function_in("merlin_es.cli.seal")
+app.function_in("merlin_es.cli.export")
+app.function_in("merlin_es.cli.import_")
+app.function_in("merlin_es.cli.archive")
+app.function_in("merlin_es.cli.unarchive")
 
 
 @app.callback()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from projections.files import Verdict
+    from projections.patch import Operation
+
+PATCH_LINES_MAX = 20
+"""For people; programs get all."""
 
 
 def rebuild(
@@ -22,7 +27,8 @@ def rebuild(
 ) -> None:
     """Write every state file anew from the logs.
 
-    They are never truth, and can be deleted at any time.
+    They are never truth, and can be deleted at any time. How a file differs is shown as a JSON Patch. A fold
+    that comes to something else than the checkpoints in a log say is `diverged`, with the first event and place.
     """
     import sqlite3
 
@@ -49,12 +55,25 @@ def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool) 
     """Print what was found or done, and end with the exit code that says so."""
     different = [verdict for verdict in verdicts if verdict.state not in ("same", "written")]
     if output == Output.JSON:
-        print_json([{"path": str(verdict.path), "state": verdict.state, "why": verdict.why} for verdict in verdicts])
+        print_json([_as_json(verdict) for verdict in verdicts])
     else:
         for verdict in different:
             typer.echo(printable(f"{verdict.state}  {verdict.path}  {verdict.why}".rstrip()))
+            for operation in (verdict.patch or ())[:PATCH_LINES_MAX]:
+                typer.echo(printable(f"    {operation.op}  {operation.path}  {_shown(operation)}".rstrip()))
+            if (more := len(verdict.patch or ()) - PATCH_LINES_MAX) > 0:
+                typer.echo(f"    and {more} more: -o json has them")
         counted = Counter(verdict.state for verdict in verdicts)
         typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No state files.")
     sick = any(verdict.state == "sick" for verdict in verdicts)
     if sick or (check and different):
         raise typer.Exit(7 if sick else 4)
+
+
+def _as_json(verdict: Verdict) -> dict[str, object]:
+    patch = None if verdict.patch is None else [operation.as_json() for operation in verdict.patch]
+    return {"path": verdict.path, "state": verdict.state, "why": verdict.why, "patch": patch}
+
+
+def _shown(operation: Operation) -> str:
+    return "" if operation.op == "remove" else json.dumps(operation.value, ensure_ascii=False)

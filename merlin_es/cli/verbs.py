@@ -42,9 +42,10 @@ class Verbs:
         self._builders[verb] = lambda: import_module(path).app.group(verb)
 
     def function_in(self, path: str) -> None:
-        """Add the function that is named as its module as a verb."""
-        verb = _last(path)
-        self._builders[verb] = lambda: _built(verb, getattr(import_module(path), verb), {})
+        """Add the function that is named as its module as a verb; one that Python needs the name of ends with `_`."""
+        name = _last(path)
+        verb = name.rstrip("_")
+        self._builders[verb] = lambda: _built(verb, getattr(import_module(path), name), {})
 
     def functions_in(self, path: str, *names: str) -> None:
         """Add functions of one module as verbs, each under its own name."""

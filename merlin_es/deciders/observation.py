@@ -40,6 +40,8 @@ BACKOFF_MAX_S = 60.0
 def decide(record: RunRecord, seen: Seen) -> Decision:
     """Give what this look adds to the record, and the one next step."""
     events: tuple[RunEvent, ...] = ()
+    if record.sealed_at:
+        return Decision()  # Nothing more is recorded of it.
     if seen.seq is not None and seen.seq != record.seq:
         return Decision()  # Somebody else got on meanwhile: what was seen may be of another attempt.
     for _ in range(STEPS_MAX):

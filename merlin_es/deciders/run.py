@@ -20,6 +20,7 @@ from projections.events.run import (
     RunCancelled,
     RunEvent,
     RunRequested,
+    RunSealed,
     RunUnblocked,
     RunWaiting,
     SubmissionStarted,
@@ -124,6 +125,23 @@ def cancel(record: RunRecord) -> tuple[RunEvent, ...]:
     if not _is_in_rays_hands(record):
         return (*wish, RunCancelled(attempt=0, source="inferred", how="never_submitted"))
     return wish
+
+
+def seal(reason: str, record: RunRecord) -> tuple[RunEvent, ...]:
+    """Have nothing more recorded of a run; only of one that has ended can nothing more come."""
+    if record.sealed_at:
+        return ()
+    require_ended(record, "seal it")
+    return (RunSealed(reason=reason),)
+
+
+def require_ended(record: RunRecord, then: str) -> None:
+    """Refuse what may only be done with a run that has ended."""
+    if not record.is_terminal:
+        raise Refused(
+            f"{record.run_id} is {record.status}, and more is to come of it: wait until it has ended, or cancel it, "
+            f"then {then}"
+        )
 
 
 def intend(

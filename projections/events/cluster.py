@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from projections.events.base import Codec, DomainEvent, Repaired
+from projections.events.base import Checkpointed, Codec, DomainEvent, Repaired
 
 
 class StartRequested(DomainEvent):
@@ -96,6 +96,12 @@ class ClusterLogRepaired(Repaired):
     type: Literal["log.repaired"] = "log.repaired"
 
 
+class ClusterCheckpointed(Checkpointed):
+    """See Checkpointed."""
+
+    type: Literal["log.checkpoint"] = "log.checkpoint"
+
+
 ClusterEvent = Annotated[
     StartRequested
     | ClusterStarted
@@ -106,6 +112,7 @@ ClusterEvent = Annotated[
     | ClusterUnreachable
     | ClusterReachable
     | SessionChanged
+    | ClusterCheckpointed
     | ClusterLogRepaired,
     Field(discriminator="type"),
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from projections.events.base import Codec, DomainEvent, Repaired
+from projections.events.base import Checkpointed, Codec, DomainEvent, Repaired
 from projections.lease_state import Bound, LeaseWish
 
 FailureKind = Literal["user", "infrastructure", "never_started", "timeout"]
@@ -296,6 +296,19 @@ class RunLogRepaired(Repaired):
     type: Literal["log.repaired"] = "log.repaired"
 
 
+class RunCheckpointed(Checkpointed):
+    """See Checkpointed."""
+
+    type: Literal["log.checkpoint"] = "log.checkpoint"
+
+
+class RunSealed(DomainEvent):
+    """The run has ended, and nothing more is recorded of it."""
+
+    type: Literal["run.sealed"] = "run.sealed"
+    reason: str = ""
+
+
 RunEvent = Annotated[
     RunRequested
     | RunBlocked
@@ -321,6 +334,8 @@ RunEvent = Annotated[
     | RunAdopted
     | LogsCaptured
     | ArtifactsIndexed
+    | RunSealed
+    | RunCheckpointed
     | RunLogRepaired,
     Field(discriminator="type"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -98,6 +98,37 @@ def test_the_head_of_each_event_is_another(log: EventLog) -> None:
     heads = {str(log.append("s", [happened()]).head) for _ in range(4)}
     assert len(heads) == 4
     assert Head.parse(max(heads)).seq == 4
+
+
+def test_an_append_is_closed_by_what_is_made_of_its_events_and_of_the_same_lines(log: EventLog) -> None:
+    seen: list[list[Event]] = []
+
+    def closing(events: Sequence[Event]) -> NewEvent:
+        seen.append(list(events))
+        return NewEvent("all.counted", {"count": len(events), "last": events[-1].h}, actor="log", door="test")
+
+    fill(log, "s", 1)
+    appended = log.append("s", [happened("a"), happened("b")], expected=1, key="k", closing=closing)
+    assert [event.batch for event in appended.events] == ["1/3", "2/3", "3/3"]
+    *events, last = appended.events
+    assert list(log.read("s", 2)) == [*events, last]
+    assert seen[-1] == events
+    assert last.data == {"count": 2, "last": events[-1].h}
+    again = log.append("s", [happened("a"), happened("b")], key="k", closing=closing)
+    assert (again.repeated, again.lines) == (True, appended.lines)
+    with pytest.raises(KeyReused):
+        log.append("s", [happened("a"), happened("c")], key="k", closing=closing)
+
+
+def test_an_append_whose_closing_fails_leaves_nothing(log: EventLog) -> None:
+    def closing(_events: Sequence[Event]) -> NewEvent:
+        raise RuntimeError("a fold has failed")
+
+    for count in (0, 1):
+        with pytest.raises(RuntimeError):
+            log.append("s", [happened("a")], closing=closing)
+        assert log.head("s").seq == count
+        log.append("s", [happened("b")])
 
 
 @pytest.mark.parametrize("text", ["", "1", "1:abc", "x:" + "a" * 43, "-1:" + "a" * 43])

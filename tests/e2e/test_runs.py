@@ -31,7 +31,7 @@ def test_a_run_is_submitted_at_once_and_ends_with_its_output_and_its_artifacts(l
     assert [(each.name, each.size_bytes) for each in lab.merlin.artifacts(record.run_id)] == [("made.json", 3)]
     types = lab.types(record.run_id)
     assert types[:3] == ["run.requested", "run.submission_started", "run.submitted"]
-    assert types[-1] == "run.completed"
+    assert types[-2:] == ["run.completed", "log.checkpoint"]
     assert types.index("run.logs_captured") < types.index("run.completed"), "the output may be gone when it ended"
 
 
@@ -80,7 +80,7 @@ def test_blocked_runs_are_submitted_by_a_reconciler_that_was_told_to(lab: Lab, a
 def test_a_dry_run_submits_nothing_and_shows_the_entrypoint(alone: Lab) -> None:
     record = alone.merlin.submit(alone.wish("true"), dry_run=True)
     assert record.status == "dry_run"
-    assert alone.types(record.run_id) == ["run.requested", "run.dry_run_recorded"]
+    assert alone.types(record.run_id) == ["run.requested", "run.dry_run_recorded", "log.checkpoint"]
 
 
 def test_the_same_idempotency_key_gives_the_same_run_and_one_job(lab: Lab) -> None:

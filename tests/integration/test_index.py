@@ -143,7 +143,7 @@ def test_an_append_whose_note_is_lost_is_not_missing_in_lists(
     books.index.list()
     books.append(run_stream("x"), *after)
     rows = {row.run_id: row for row in fresh(books).list(status=status)}
-    assert rows["x"].seq == len(before) + len(after)
+    assert rows["x"].seq == books.head("x").seq >= len(before) + len(after)
     assert statuses(fresh(books)) == {"x": status, "other": "completed"}
 
 

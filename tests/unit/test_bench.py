@@ -22,6 +22,20 @@ def test_a_quick_benchmark_measures_every_row_and_removes_its_files(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_measured_of_custody_has_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches import custody
+
+    monkeypatch.setattr(custody, "ENDS", 3)
+    rows = list(custody.rows(tmp_path, quick=True))
+    assert [row.what for row in rows] == [
+        "verify a log of 2,000 events",
+        "head of an archived log of 2,000 events",
+        "the end of a run, with checkpoint and note",
+    ]
+    assert all(row.ours.cost > 0 for row in rows)
+
+
 def test_what_is_measured_of_runs_without_ray_has_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "tools")
     from benches import listing, runs

@@ -1,0 +1,92 @@
+"""`merlin ray verify`: whether what was recorded is there, as it was recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from merlin_es.cli.printing import Output, OutputOption, print_json, printable, settings
+
+if TYPE_CHECKING:
+    from eventlog.names import Head
+    from merlin_es.custody import Proof
+
+DIVERGED, DAMAGED = 4, 7
+
+
+def verify(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[RUN|STREAM]", help="What to prove [default: all].")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every stream, and that no run is missing.")] = False,
+    expect: Annotated[
+        str | None, typer.Option(metavar="SEQ:H", help="A head noted earlier, which must be in it.")
+    ] = None,
+    fold: Annotated[bool, typer.Option("--fold", help="Also replay, and compare with the checkpoints.")] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Prove that logs are what was written, line by line, and that no run is gone that the registry has.
+
+    Exit code 7 when something is not as it was recorded, 4 when only a replay comes to something else.
+    """
+    from merlin_es import bootstrap
+    from merlin_es.custody import DAMAGED as BAD
+    from merlin_es.errors import Usage
+
+    if name is not None and all_:
+        raise Usage("name one run or stream, or give --all: not both")
+    if expect is not None and name is None:
+        raise Usage("--expect is the head of one stream: name the run or the stream that it was noted of")
+    custody = bootstrap.custody(settings(context))
+    if name is None:
+        proofs = list(custody.verify_all(fold=fold))
+    else:
+        proofs = [custody.verify(name, expect=_head(expect), fold=fold)]
+    if output == Output.JSON:
+        print_json([_as_json(proof) for proof in proofs])
+    else:
+        for proof in proofs:
+            _print(proof)
+        counted = Counter(proof.state for proof in proofs)
+        typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No streams.")
+    if any(proof.state in BAD for proof in proofs):
+        raise typer.Exit(DAMAGED)
+    if any(proof.state == "diverged" for proof in proofs):
+        raise typer.Exit(DIVERGED)
+
+
+def _head(text: str | None) -> Head | None:
+    from eventlog.errors import Invalid
+    from eventlog.names import Head
+    from merlin_es.errors import Usage
+
+    try:
+        return None if text is None else Head.parse(text)
+    except Invalid:
+        raise Usage(f"{text!r} is not a head: give it as SEQ:H, as `merlin ray head RUN` prints it") from None
+
+
+def _print(proof: Proof) -> None:
+    parts = [f"{proof.state:<9} {proof.stream}"]
+    if proof.head:
+        parts += [f"{proof.head.seq} events", f"{proof.size} bytes", f"head {proof.head}"]
+    if proof.noted:
+        parts.append(f"noted at {proof.noted.seq}")
+    if proof.checkpoints is not None:
+        parts.append(f"{proof.checkpoints} checkpoints")
+    typer.echo(printable("  ".join(parts)))
+    if proof.why:
+        typer.echo(printable(f"          {proof.why}"))
+
+
+def _as_json(proof: Proof) -> dict[str, object]:
+    return {
+        "stream": proof.stream,
+        "state": proof.state,
+        "head": str(proof.head) if proof.head else None,
+        "size_bytes": proof.size,
+        "noted": str(proof.noted) if proof.noted else None,
+        "checkpoints": proof.checkpoints,
+        "why": proof.why,
+    }
