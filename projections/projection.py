@@ -48,6 +48,8 @@ _REQUEST: Final = (
 """What readers have always found in `run_request.json`, in that order; whatever is new comes after it."""
 _ELSEWHERE: Final = frozenset({"request", "seq"})
 """Fields of a record that are not written under their names: one is spread out, the other stands in the stamp."""
+_RARE: Final = frozenset({"forked_from"})
+"""Fields that are written where they say something: files from before there were such look the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ def run_document(record: RunRecord, head: Head) -> dict[str, object]:
     }
     for part in (request, record):
         new = [each.name for each in fields(part) if each.name not in document]
-        document |= _some(part, [name for name in new if name not in _ELSEWHERE])
+        rare = {name for name in _RARE & set(new) if getattr(part, name) is None}
+        document |= _some(part, [name for name in new if name not in _ELSEWHERE | rare])
     return document | {"as_of": _stamp(head, RUN_FOLD)}
 
 

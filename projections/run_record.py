@@ -23,6 +23,7 @@ from projections.events.run import (
     RunCompleted,
     RunEvent,
     RunFailed,
+    RunForked,
     RunLogRepaired,
     RunLost,
     RunRecovered,
@@ -32,6 +33,7 @@ from projections.events.run import (
     RunUnblocked,
     SubmissionFailed,
     SubmissionStarted,
+    Wish,
 )
 from projections.statuses import RESTING as RESTING
 from projections.statuses import STATUSES as STATUSES
@@ -98,7 +100,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """Where a run stands. `seq`, `h` is the head that it was folded up to."""
+    """Where a run stands after event `seq`; `forked_from` is the head of another run that it goes on from."""
 
     request: Request
     status: Status
@@ -117,6 +119,7 @@ class RunRecord:
     anomalies: tuple[str, ...] = ()
     artifacts: int | None = None
     seq: int = 0
+    forked_from: str | None = None
 
     @property
     def run_id(self) -> str:
@@ -146,7 +149,7 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
         return _begin(event, time, recorded.seq)
     record = replace(record, updated_at=time, seq=recorded.seq)
     match event:
-        case RunRequested() | RunAdopted():
+        case RunRequested() | RunForked() | RunAdopted():
             return record  # A run begins once.
         case RunBlocked(reason=reason, message=message):
             return replace(record, status="blocked", message=message, blocked_reason=reason)
@@ -193,8 +196,9 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
 def _begin(event: RunEvent, time: str, seq: int) -> RunRecord | None:
     match event:
         case RunRequested():
-            wanted = event.model_dump(exclude={"type"})
-            return RunRecord(Request(**wanted, created_at=time), "requested", time, seq=seq)
+            return RunRecord(_request(event, time), "requested", time, seq=seq)
+        case RunForked(parent=parent, parent_head=head):
+            return RunRecord(_request(event, time), "requested", time, seq=seq, forked_from=f"{parent}#{head}")
         case RunAdopted():
             request = Request(
                 run_id=event.run_id,
@@ -219,6 +223,10 @@ def _begin(event: RunEvent, time: str, seq: int) -> RunRecord | None:
             return RunRecord(request, "submitted", time, attempts=(attempt,), adopted=True, seq=seq)
         case _:
             return None  # Only a repair of the log can come before a run begins.
+
+
+def _request(event: Wish, time: str) -> Request:
+    return Request(**event.model_dump(include=set(Wish.model_fields) - {"type"}), created_at=time)
 
 
 def _intended(record: RunRecord, event: SubmissionStarted, time: str) -> RunRecord:
