@@ -15,6 +15,7 @@ from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import RayMissing
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
+from merlin_es.past import Past
 from merlin_es.ports import Host, JobServer
 from merlin_es.ray_adapter.address import token_file
 from merlin_es.ray_adapter.heads import LocalHeads, find_ray
@@ -28,6 +29,7 @@ from projections.cluster import ClusterRecord
 from projections.files import Publisher, stamps
 from projections.index import Index
 from projections.layout import StateLayout
+from projections.snapshots import Snapshots
 
 
 def now() -> str:
@@ -75,6 +77,12 @@ def build(settings: Settings) -> Merlin:
 def clusters(settings: Settings) -> Clusters:
     """Wire the verbs on clusters."""
     return Clusters(ledger(settings), LocalHeads(), connect, settings.state_root, ray_is_here)
+
+
+def past(settings: Settings) -> Past:
+    """Open the past of a state root; nothing is ever appended to it."""
+    log = ledger(settings).log
+    return Past(log, settings.state_root, Snapshots(log, settings.state_root), lambda: datetime.now(UTC))
 
 
 def connect(address: str, token_path: Path | None) -> JobServer:

@@ -1,0 +1,42 @@
+"""What led to an event, where its log does not say so itself?
+
+The rules know: nothing is submitted that was not about to be, and nothing ends that did not begin. So the cause of an
+event is the last one before it of the types that can lead to its own. What begins a story has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_BEGINNINGS: Final = ("run.requested", "run.forked", "run.adopted")
+_UNDER_WAY: Final = ("run.started", "run.recovered", "run.submitted", "run.submission_started", "run.adopted")
+_CLUSTER: Final = ("cluster.reachable", "cluster.session_changed", "cluster.attached", "cluster.started")
+
+LED_TO_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "run.blocked": (*_BEGINNINGS, "run.unblocked"),
+    "run.unblocked": ("run.blocked", "run.lost"),
+    "run.dry_run_recorded": _BEGINNINGS,
+    "run.submission_started": (*_BEGINNINGS, "run.unblocked", "run.attempt_failed", "run.lost"),
+    "run.submitted": ("run.submission_started",),
+    "run.submission_failed": ("run.submission_started",),
+    "run.pending_explained": ("run.submitted", "run.recovered"),
+    "run.started": ("run.submitted", "run.recovered", "run.submission_started", "run.adopted"),
+    "run.completed": _UNDER_WAY,
+    "run.failed": (*_UNDER_WAY, "run.cancel_requested"),
+    "run.attempt_failed": _UNDER_WAY,
+    "run.cancel_escalated": ("run.cancel_requested", "run.cancel_escalated"),
+    "run.cancelled": ("run.cancel_requested", "run.cancel_escalated", *_UNDER_WAY),
+    "run.lost": _UNDER_WAY,
+    "run.recovered": ("run.lost",),
+    "run.anomaly_seen": (*_BEGINNINGS, *_UNDER_WAY),
+    "run.logs_captured": _UNDER_WAY,
+    "run.artifacts_indexed": _UNDER_WAY,
+    "cluster.started": ("cluster.start_requested",),
+    "cluster.start_failed": ("cluster.start_requested",),
+    "cluster.stopped": ("cluster.stop_requested",),
+    "cluster.unreachable": _CLUSTER,
+    "cluster.reachable": ("cluster.unreachable",),
+    "cluster.session_changed": (*_CLUSTER, "cluster.unreachable"),
+}
+"""The types that can lead to an event of a type."""

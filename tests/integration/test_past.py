@@ -1,0 +1,279 @@
+"""Is what is said of the past what was published then, and does it name who made it so?"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from eventlog import MemoryLog
+from merlin_es.errors import NotFound, Usage
+from projections import patch
+from projections.causes import LED_TO_BY
+from projections.events import cluster as c
+from projections.events import run as r
+from projections.files import Publisher
+from projections.history import ABSENT, Absent, documents, steps
+from projections.layout import CLUSTER, snapshots_path
+from projections.projection import RUN_PROJECTION, file_names
+from projections.snapshots import Snapshots
+from tests.conftest import Figure
+from tests.examples import unsynced
+from tests.past_examples import BEGIN, LIFE, STREAM, a_life, log_in, past_of, record
+from tests.run_examples import (
+    CLUSTER_EVENTS,
+    RUN,
+    RUN_EVENTS,
+    histories,
+    intended,
+    lost,
+    requested,
+    started,
+    submitted,
+)
+
+WAIT = r.PendingExplained(attempt=1, reason="resources", message="no machine is free")
+
+
+def long_log(root: Path, count: int) -> None:
+    log = log_in(root)
+    record(log, STREAM, [requested(), intended(), submitted()])
+    record(log, STREAM, [WAIT.model_copy(update={"message": f"look {number}"}) for number in range(count - 3)])
+
+
+@pytest.mark.parametrize(("stream", "events"), [(STREAM, RUN_EVENTS), (CLUSTER, CLUSTER_EVENTS)])
+def test_the_view_of_every_event_is_what_was_published_then(
+    tmp_path: Path, stream: str, events: tuple[r.RunEvent, ...]
+) -> None:
+    log, published = log_in(tmp_path), []
+    publisher = Publisher(log, tmp_path, disk=unsynced())
+    for event in events:
+        record(log, stream, [event])
+        publisher.publish(stream)
+        published.append(
+            {
+                name: json.loads((tmp_path / name).read_text())
+                for name in file_names(stream)
+                if (tmp_path / name).exists()
+            }
+        )
+    for every in (1, 3, 512):
+        past = past_of(tmp_path, log, every=every)
+        for seq in (*range(len(events), 0, -1), *range(1, len(events) + 1)):
+            assert documents(stream, past.at(stream, seq)) == published[seq - 1], (every, seq)
+
+
+def test_a_view_from_snapshots_folds_no_more_than_lie_between_two(tmp_path: Path, figure: Figure) -> None:
+    long_log(tmp_path, 400)
+    log, read = log_in(tmp_path), []
+
+    class Counting(MemoryLog):
+        def read(self, stream: str, first: int = 1):  # type: ignore[no-untyped-def]  # noqa: ANN202  that of the log
+            for event in log.read(stream, first):
+                read.append(event.seq)
+                yield event
+
+    snapshots = Snapshots(Counting(), tmp_path, every=50)
+    whole = snapshots.at(STREAM, 400)
+    assert len(read) == 400
+    for seq in (1, 49, 50, 51, 199, 321, 400):
+        read.clear()
+        assert snapshots.at(STREAM, seq) == RUN_PROJECTION.fold(
+            (event for event in log.read(STREAM) if event.seq <= seq), RUN_PROJECTION.origin, whole.head
+        )
+        assert len(read) <= 53
+    figure("a view of any of 400 events reads at most 53 of them, with a snapshot each 50")
+
+
+@pytest.mark.parametrize("harm", ["edited", "cut", "other_fold", "other_log", "no_json", "gone"])
+def test_a_snapshot_that_is_not_of_this_log_and_fold_is_not_believed(
+    tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "s"
+    long_log(root, 40)
+    past = past_of(root, every=10)
+    expected = {seq: past.at(STREAM, seq) for seq in range(1, 41)}
+    kept = sorted((snapshots_path(root) / STREAM).iterdir())
+    assert [path.name for path in kept] == ["10.json", "20.json", "30.json", "40.json"]
+    if harm == "other_log":
+        long_log(tmp_path / "t", 41)
+        past_of(tmp_path / "t", every=10).at(STREAM, 41)
+    for path in kept:
+        content = path.read_bytes()
+        match harm:
+            case "edited":
+                path.write_bytes(content.replace(b'"submitted"', b'"completed"'))
+            case "cut":
+                path.write_bytes(content[:-20])
+            case "other_log":
+                path.write_bytes((snapshots_path(tmp_path / "t") / STREAM / path.name).read_bytes())
+            case "no_json":
+                path.write_bytes(b"\xff" * 200)
+            case "gone":
+                path.unlink()
+    if harm == "other_fold":
+        from dataclasses import replace
+
+        newer = replace(RUN_PROJECTION, version=RUN_PROJECTION.version + 1)
+        monkeypatch.setattr("projections.snapshots.projection_of", lambda _stream: newer)
+        assert past_of(root, every=10).snapshots._before(STREAM, 40).head.seq == 0
+    past = past_of(root, every=10)
+    assert {seq: past.at(STREAM, seq) for seq in range(1, 41)} == expected
+
+
+def test_where_no_snapshot_can_be_kept_the_view_is_the_same(tmp_path: Path) -> None:
+    long_log(tmp_path, 30)
+    snapshots_path(tmp_path).write_text("in the way")
+    past = past_of(tmp_path, every=5)
+    assert past.at(STREAM, 30).state.record.seq == 30
+    assert snapshots_path(tmp_path).read_text() == "in the way"
+
+
+@settings(deadline=None, max_examples=30)
+@given(history=histories)
+def test_what_the_events_changed_adds_up_to_what_is_there_in_the_end(history: list[r.RunEvent]) -> None:
+    log = MemoryLog()
+    stream = STREAM
+    for happened in history:
+        log.append(stream, [happened.recorded_by("ada@lab", "cli")])
+    snapshots = Snapshots(log, Path("/nowhere"), every=10**9)
+    files: dict[str, patch.Json] = {}
+    for step in steps(stream, snapshots.steps(stream)):
+        for change in step.changes:
+            old = files.get(change.file, {})
+            if change.pointer == "":
+                files[change.file] = change.after  # type: ignore[assignment]  # a list, made at once
+                continue
+            if not isinstance(change.before, Absent) and "/" not in change.pointer[1:]:
+                assert patch.is_same(patch.resolve(old, change.pointer), change.before)
+            op = "remove" if change.after is ABSENT else "add" if change.before is ABSENT else "replace"
+            value = None if change.after is ABSENT else change.after
+            files[change.file] = patch.apply(old, [patch.Operation(op, change.pointer, value)])  # type: ignore[arg-type]  # it is there
+    expected = documents(stream, snapshots.at(stream, len(history)))
+    for document in expected.values():
+        if isinstance(document, dict):
+            document.pop("as_of", None)
+    assert {name: document for name, document in files.items() if document or name in expected} == expected
+
+
+def test_why_names_every_value_with_who_set_it_and_what_led_there(tmp_path: Path) -> None:
+    past = a_life(tmp_path)
+    found = past.why(f"runs/{RUN}/run_record.json", "/status")
+    assert [(each.value, each.event.seq, each.event.type) for each in found.settings] == [
+        ("requested", 1, "run.requested"),
+        ("submitted", 3, "run.submitted"),
+        ("running", 4, "run.started"),
+        ("completed", 6, "run.completed"),
+    ]
+    assert [(reason.event.type, reason.recorded) for reason in found.causes] == [
+        ("run.started", False),
+        ("run.submitted", False),
+        ("run.submission_started", False),
+        ("run.requested", False),
+    ]
+    assert {setting.event.actor for setting in found.settings} == {"ada@lab"}
+    earlier = past.why(f"runs/{RUN}/run_record.json", "/status", "run.started")
+    assert [each.value for each in earlier.settings] == ["requested", "submitted", "running"]
+
+
+def test_a_value_that_went_and_came_back_was_set_twice(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    record(log, STREAM, [requested(), intended(), submitted(), started(), lost(), r.RunUnblocked()])
+    found = past_of(tmp_path, log).why(f"runs/{RUN}/run_record.json", "/attempts/0/lost_reason")
+    assert [(each.value, each.event.seq) for each in found.settings] == [(None, 2), ("cluster_restarted", 5)]
+    found = past_of(tmp_path, log).why(f"runs/{RUN}/run_record.json", "/attempts")
+    assert [each.event.seq for each in found.settings] == [1, 2, 3, 4, 5]
+
+
+def test_a_recorded_cause_goes_before_the_rules_and_may_lie_in_another_stream(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    record(log, STREAM, LIFE[:2])
+    log.append(CLUSTER, [c.StopRequested().recorded_by("bob@lab", "api")])
+    log.append(STREAM, [lost().recorded_by("reconciler", "reconcile", cause=f"{CLUSTER}#1")])
+    found = past_of(tmp_path, log).why(f"runs/{RUN}/run_record.json", "/status")
+    assert [(each.event.stream, each.event.actor, each.recorded) for each in found.causes] == [
+        (CLUSTER, "bob@lab", True)
+    ]
+
+
+def test_causes_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    log.append(STREAM, [requested().recorded_by("ada", "cli", cause=2)])
+    log.append(STREAM, [intended().recorded_by("ada", "cli", cause=1)])
+    past = past_of(tmp_path, log)
+    assert len(list(past.causes(next(log.read(STREAM))))) == 1_000
+
+
+def test_the_rules_of_causes_know_every_event_and_no_other() -> None:
+    known = {event.type for event in (*RUN_EVENTS, *CLUSTER_EVENTS)}
+    named = set(LED_TO_BY) | {kind for kinds in LED_TO_BY.values() for kind in kinds}
+    assert named <= known
+    stories_begin_with = known - set(LED_TO_BY)
+    assert stories_begin_with == {
+        "run.requested",
+        "run.forked",
+        "run.adopted",
+        "run.cancel_requested",
+        "cluster.start_requested",
+        "cluster.attached",
+        "cluster.stop_requested",
+        "log.repaired",
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "pointer", "message"),
+    [
+        ("runs/{run}/run_record.json", "/nothing", "there are run_id, target"),
+        ("runs/{run}/run_record.json", "/attempts/7", "an array of 1"),
+        ("runs/{run}/run_record.json", "/status/x", 'stands "completed"'),
+        ("runs/{run}/events.jsonl", "/x", "no file that is folded"),
+        ("runs/nobody/run_record.json", "/x", "no file that is folded"),
+        ("/etc/passwd", "/x", "no file that is folded"),
+        ("../x", "/x", "no file that is folded"),
+    ],
+)
+def test_why_of_what_is_not_there_says_what_is(tmp_path: Path, file: str, pointer: str, message: str) -> None:
+    with pytest.raises(NotFound, match=message):
+        a_life(tmp_path).why(file.format(run=RUN), pointer)
+
+
+def test_why_of_no_field_is_refused(tmp_path: Path) -> None:
+    for pointer in ("", "status"):
+        with pytest.raises(Usage):
+            a_life(tmp_path).why(f"runs/{RUN}/run_record.json", pointer)
+
+
+def test_a_moment_of_a_run_is_found_in_its_log(tmp_path: Path) -> None:
+    past = a_life(tmp_path)
+    assert past.stream(RUN) == past.folded(STREAM) == STREAM
+    ids = [event.id for event in past.log.read(STREAM)]
+    for moment, seq in (
+        (None, 6),
+        ("4", 4),
+        (ids[2], 3),
+        ("run.started", 4),
+        ((BEGIN + timedelta(seconds=2.5)).isoformat(), 3),
+        ("59m58s ago", 3),
+        ("0s", 6),
+    ):
+        assert past.point(STREAM, moment).seq == seq
+    with pytest.raises(NotFound, match=r"no event #7: its last ones are #4 run.started .*, #6 run.completed"):
+        past.point(STREAM, "7")
+    with pytest.raises(NotFound, match="no run 'nobody'"):
+        past.stream("nobody")
+    for name in ("", "../x", "a/b", "run/"):
+        with pytest.raises(NotFound):
+            past.stream(name)
+
+
+def test_a_stream_of_which_nothing_is_folded_has_events_and_no_states(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    log.append("ledger", [requested().recorded_by("ada", "cli")])
+    past = past_of(tmp_path, log)
+    assert past.stream("ledger") == "ledger"
+    with pytest.raises(Usage, match="merlin ray events ledger"):
+        past.folded("ledger")
