@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, cast
 
@@ -14,18 +17,22 @@ from eventlog import Event, FileLog, Invalid
 from eventlog.layout import LOG_NAME, stream_of
 from merlin_es import moments
 from merlin_es.errors import NotFound, Usage
-from merlin_es.moments import AtSeq, Point
-from projections import patch
+from merlin_es.moments import AtSeq, AtTime, Point
+from projections import alignment, patch
+from projections.alignment import Pair
 from projections.causes import LED_TO_BY
-from projections.history import ABSENT, Absent, Step, steps
-from projections.layout import is_run_id, run_stream
+from projections.history import ABSENT, Absent, Change, Step, changes, steps
+from projections.layout import is_run_id, run_id_of, run_stream
 from projections.patch import Json, NoSuchPlace
-from projections.projection import file_names, has_projection, projection_of
+from projections.projection import Files, file_names, has_projection, projection_of
 from projections.snapshots import Snapshots, Stand
-from projections.timeline import Place, cause_of
+from projections.timeline import Place, Timeline, cause_of
 
 CAUSES_MAX: Final = 1_000
 """How long a chain of causes may get before it is cut; one that leads in a circle never ends."""
+FOLLOW_S: Final = 0.1
+"""How long a follower sleeps at least before it looks again."""
+_NEVER: Final = 10**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,30 @@ class Explanation:
     pointer: str
     settings: tuple[Setting, ...]
     causes: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One side of a comparison: a stream at one of its events; `main` is the file that says where it stands."""
+
+    stream: str
+    main: str
+    point: Point
+    stand: Stand
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What lies between two sides: of one stream the events `between`, of two their events in `pairs`; and `changes`.
+
+    The files of two runs are compared under the names that they have in the first.
+    """
+
+    one: End
+    two: End
+    between: tuple[Event, ...]
+    pairs: tuple[Pair, ...]
+    changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True)
@@ -107,6 +138,35 @@ class Past:
         """Yield the events of `stream` from `first` to `last`, each with what it changed."""
         return steps(stream, self.snapshots.steps(stream, first, last))
 
+    def end(self, name: str, moment: str | None) -> End:
+        """Give one side of a comparison."""
+        stream = self.folded(name)
+        point = self.point(stream, moment)
+        return End(stream, file_names(stream)[-1], point, self.at(stream, point.seq))
+
+    def difference(self, one: End, two: End) -> Difference:
+        """Compare two sides."""
+        between: tuple[Event, ...] = ()
+        pairs: tuple[Pair, ...] = ()
+        if one.stream == two.stream:
+            first, last = sorted((one.point.seq, two.point.seq))
+            between = tuple(self._events(one.stream, first + 1, last))
+        else:
+            told = [alignment.told(self._events(end.stream, 1, end.point.seq), _own_name(end)) for end in (one, two)]
+            pairs = tuple(alignment.align(*told))
+        return Difference(one, two, between, pairs, tuple(changes(*self._comparable(one, two))))
+
+    def patch(self, one: End, two: End, file: str | None) -> list[Json]:
+        """Give the JSON Patch that leads from a file of the one side to that of the other, stamps included."""
+        files = self._comparable(one, two)
+        names = {each for side in files for each in side}
+        wanted = one.main if file is None else next((each for each in sorted(names) if each.endswith(f"/{file}")), "")
+        documents = [cast("Json", msgspec.json.decode(side[wanted])) for side in files if wanted in side]
+        if len(documents) != 2:
+            there = ", ".join(sorted({each.rpartition("/")[2] for each in names}))
+            raise NotFound(f"{file or wanted} is not there on both sides: there are {there}")
+        return [operation.as_json() for operation in patch.diff(*documents)]
+
     def causes(self, event: Event) -> Iterator[Reason]:
         """Yield what led to `event`, the nearest first, back to where the story begins."""
         for _ in range(CAUSES_MAX):
@@ -116,6 +176,52 @@ class Past:
                 return
             yield Reason(before, place is not None)
             event = before
+
+    def timeline(self, name: str | None, since: str | None = None) -> Timeline:
+        """Look at a stream, or at a run with all that concerns it, or, when nothing is named, at everything.
+
+        `since` is the first event that is wanted; where there are several streams, it stands for its time.
+        """
+        timeline = Timeline(self.log.read)
+        if name is None:
+            self.widen(timeline, None, since)
+            return timeline
+        stream = self.stream(name)
+        first = 1 if since is None else self._first_since(stream, since)
+        timeline.add(stream, first)
+        self.widen(timeline, name, since)
+        return timeline
+
+    def widen(self, timeline: Timeline, name: str | None, since: str | None = None) -> None:
+        """Look at the streams too that have come into being."""
+        if name is None:
+            wants = _since(self._time_since(since))
+            for stream in self.log.streams():
+                timeline.add(stream, wants=wants)
+
+    def follow(
+        self, timeline: Timeline, name: str | None, since: str | None = None, stop: threading.Event | None = None
+    ) -> Iterator[Event]:
+        """Yield what is recorded from now on, until `stop`; a look never takes more than a tenth of the time."""
+        stop = stop or threading.Event()
+        marks = dict.fromkeys(timeline.streams(), (0, 0, 0))
+        pause_s = 0.0
+        while not stop.wait(pause_s):
+            begun = time.monotonic()
+            self.widen(timeline, name, since)
+            now = {stream: self.mark(stream) for stream in timeline.streams()}
+            changed = [stream for stream, mark in now.items() if marks.get(stream) != mark]
+            marks = now  # Taken before it is read: what comes after it is looked at again.
+            pause_s = max(FOLLOW_S, 10 * (time.monotonic() - begun))
+            yield from timeline.news(changed)
+
+    def mark(self, stream: str) -> tuple[int, int, int]:
+        """Give what changes whenever the log of a stream does."""
+        try:
+            found = self.log.path(stream).stat()
+        except OSError:
+            return (0, 0, 0)
+        return (found.st_size, found.st_mtime_ns, found.st_ino)
 
     def why(self, file: str, pointer: str, moment: str | None = None) -> Explanation:
         """Tell how a place of a projected file came to say what it says; raises NotFound and Usage."""
@@ -131,6 +237,11 @@ class Past:
         if not settings:
             raise NotFound(f"{name} never had anything at {pointer!r}: {self._fields(stream, name, keys, last)}")
         return Explanation(name, pointer, settings, tuple(self.causes(settings[-1].event)))
+
+    def why_field(self, name: str, field: str, moment: str | None = None) -> Explanation:
+        """Tell the same of a field of a run, like `status` or `attempts/0/node_id`; raises NotFound and Usage."""
+        pointer = f"/{field.lstrip('/')}"
+        return self.why(str(self.root / file_names(self.folded(name))[-1]), pointer, moment)
 
     def file(self, text: str) -> tuple[str, str]:
         """Give the stream that a file is folded from, and its path under the state root; raises NotFound."""
@@ -149,6 +260,33 @@ class Past:
             f"{text!r} is no file that is folded from a log of {self.root}: "
             "give one by its path under the state root, like runs/RUN/run_record.json"
         )
+
+    def _first_since(self, stream: str, since: str) -> int:
+        """Give the first event that is wanted; of one that is still to come, only the number can be told."""
+        meant = moments.parse(since, self.now())
+        match meant:
+            case AtSeq(seq=seq):
+                return max(1, seq)
+            case AtTime(time=time):
+                return next((event.seq for event in self.log.read(stream) if event.time >= time), _NEVER)
+        return self.point(stream, since).seq
+
+    def _time_since(self, since: str | None) -> str:
+        if since is None:
+            return ""
+        match moments.parse(since, self.now()):
+            case AtTime(time=time):
+                return time
+        raise Usage(f"--since {since} counts in one stream: name that, or give a time, or how long ago")
+
+    def _events(self, stream: str, first: int, last: int) -> Iterator[Event]:
+        return takewhile(lambda event: event.seq <= last, self.log.read(stream, first))
+
+    def _comparable(self, one: End, two: End) -> tuple[Files, Files]:
+        """Give the files of two sides, those of the second under the names of the first."""
+        sides = [projection_of(end.stream).files(end.stream, *end.stand) for end in (one, two)]
+        top, other = (end.main.rpartition("/")[0] for end in (one, two))
+        return sides[0], {f"{top}{name.removeprefix(other)}": content for name, content in sides[1].items()}
 
     def _stream_in(self, path: Path) -> str | None:
         try:
@@ -201,6 +339,14 @@ class Past:
         if not kinds or event.seq == 1:
             return None
         return next((each for each in self.log.read_backwards(event.stream, event.seq - 1) if each.type in kinds), None)
+
+
+def _own_name(end: End) -> str:
+    return run_id_of(end.stream) or ""
+
+
+def _since(time: str) -> Callable[[Event], bool]:
+    return lambda event: event.time >= time
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

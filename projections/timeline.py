@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
@@ -56,6 +56,9 @@ class _Cursor:
         return self.ahead[0].time, self.number
 
 
+_Turn: TypeAlias = tuple[str, int, _Cursor]
+
+
 class Timeline:
     """Streams that are read together, with memory for the streams, not for their events.
 
@@ -76,9 +79,14 @@ class Timeline:
     def __contains__(self, stream: str) -> bool:
         return stream in self._cursors
 
-    def news(self) -> Iterator[Event]:
-        """Yield all that is there now and was not given before."""
-        turns = [(*cursor.key(), cursor) for cursor in self._cursors.values() if self._fill(cursor)]
+    def streams(self) -> tuple[str, ...]:
+        """Give the streams that are looked at."""
+        return tuple(self._cursors)
+
+    def news(self, streams: Collection[str] | None = None) -> Iterator[Event]:
+        """Yield all that is there now and was not given before; only of `streams`, where the others have nothing."""
+        looked_at = self._cursors.values() if streams is None else [self._cursors[stream] for stream in streams]
+        turns = [(*cursor.key(), cursor) for cursor in looked_at if self._fill(cursor)]
         heapq.heapify(turns)
         waiting: list[tuple[Place, _Cursor]] = []
         while turns or waiting:
@@ -87,7 +95,7 @@ class Timeline:
                 _, cursor = waiting.pop(0)
             else:
                 *_, cursor = heapq.heappop(turns)
-                if cause := self._missing_cause(cursor.ahead[0]):
+                if cause := self._missing_cause(cursor.ahead[0], turns):
                     waiting.append((cause, cursor))
                     continue
             event = cursor.ahead.popleft()
@@ -98,24 +106,26 @@ class Timeline:
             if waiting:
                 waiting = self._still_waiting(waiting, turns)
 
-    def _still_waiting(
-        self, waiting: list[tuple[Place, _Cursor]], turns: list[tuple[str, int, _Cursor]]
-    ) -> list[tuple[Place, _Cursor]]:
+    def _still_waiting(self, waiting: list[tuple[Place, _Cursor]], turns: list[_Turn]) -> list[tuple[Place, _Cursor]]:
         still = []
         for cause, cursor in waiting:
-            if self._missing_cause(cursor.ahead[0]):
+            if self._missing_cause(cursor.ahead[0], turns):
                 still.append((cause, cursor))
             else:
                 heapq.heappush(turns, (*cursor.key(), cursor))
         return still
 
-    def _missing_cause(self, event: Event) -> Place | None:
-        """Give the cause of an event, if it is one that is still to come."""
+    def _missing_cause(self, event: Event, turns: list[_Turn]) -> Place | None:
+        """Give the cause of an event, if it is one that is still to come; it may have been recorded since we looked."""
         cause = cause_of(event)
         if cause is None or cause.stream == event.stream or cause.stream not in self._cursors:
             return None
         there = self._cursors[cause.stream]
-        return cause if there.passed < cause.seq and there.ahead else None
+        if there.passed >= cause.seq:
+            return None
+        if not there.ahead and self._fill(there):
+            heapq.heappush(turns, (*there.key(), there))
+        return cause if there.ahead else None
 
     def _fill(self, cursor: _Cursor) -> bool:
         """See that the next wanted event of a stream is at hand; tell whether there is one."""

@@ -16,6 +16,11 @@ app.group_in("merlin_es.cli.jobs")
 app.group_in("merlin_es.cli.artifacts")
 app.function_in("merlin_es.cli.reconcile")
 app.function_in("merlin_es.cli.rebuild")
+app.function_in("merlin_es.cli.events")
+app.function_in("merlin_es.cli.replay")
+app.function_in("merlin_es.cli.why")
+app.function_in("merlin_es.cli.diff")
+app.function_in("merlin_es.cli.state")
 
 
 @app.callback()

@@ -142,3 +142,13 @@ def test_a_log_that_is_damaged_is_named_and_the_others_go_on() -> None:
     timeline.add("b")
     assert places(timeline) == ["a#1", "b#1"]
     assert "line 2" in timeline.sick["a"]
+
+
+def test_a_cause_that_was_recorded_while_we_looked_is_shown_first() -> None:
+    streams = Streams()
+    timeline = streams.timeline()
+    timeline.add("a")
+    timeline.add("b")
+    streams.add("a", 1)
+    streams.add("b", 2, cause="a#1")
+    assert [f"{event.stream}#{event.seq}" for event in timeline.news(["b"])] == ["a#1", "b#1"]
