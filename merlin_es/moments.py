@@ -99,6 +99,15 @@ def time_of(text: str, now: datetime) -> str:
     return then.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def span_s(text: str) -> float:
+    """Read how long to wait, like `30s`, `1h30m`, or a number of seconds; raises Usage."""
+    if match := _SPANS.fullmatch(text):
+        return sum(_span(*each.groups()).total_seconds() for each in _SPAN.finditer(match[1]))
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        return float(text)
+    raise Usage(f"{text!r} is no length of time: give one like 30s, 5m or 1h30m")
+
+
 def find(moment: Moment, stream: str, events: Iterable[Event]) -> Point:
     """Give the event of `stream` that is meant; raises NotFound and Ambiguous, which name the nearest ones."""
     match moment:

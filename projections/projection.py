@@ -111,6 +111,11 @@ def has_projection(stream: str) -> bool:
     return stream == CLUSTER or run_id_of(stream) is not None
 
 
+def event_types() -> tuple[str, ...]:
+    """Give the types of all events that states are folded from."""
+    return tuple(dict.fromkeys(kind for each in PROJECTIONS for kind in each.codec.types))
+
+
 def file_names(stream: str) -> tuple[str, ...]:
     """Give every file that may be folded from `stream`, by its path under the state root; the last has the stamp."""
     if stream == CLUSTER:
@@ -193,3 +198,4 @@ RUN_PROJECTION: Final[Projection[RunState, RunEvent]] = Projection(
 CLUSTER_PROJECTION: Final[Projection[ClusterRecord, ClusterEvent]] = Projection(
     CLUSTER_FOLD, CLUSTER_EVENTS, NOT_STARTED, cluster.evolve, _cluster_files
 )
+PROJECTIONS: Final[tuple[Projection[Any, Any], ...]] = (RUN_PROJECTION, CLUSTER_PROJECTION)

@@ -21,6 +21,7 @@ app.function_in("merlin_es.cli.replay")
 app.function_in("merlin_es.cli.why")
 app.function_in("merlin_es.cli.diff")
 app.function_in("merlin_es.cli.state")
+app.function_in("merlin_es.cli.wait")
 
 
 @app.callback()

@@ -339,6 +339,27 @@ def test_how_long_ago_is_counted_from_now(hands: Hands, type_: Type, clock: Froz
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (("completed",), 0, "#6  run.completed  ada@lab (cli)"),
+        (("run.started", "-m", "node_id=n1", "-t", "30s"), 0, "#4  run.started"),
+        (("run.started", "-m", "node_id=n2"), 13, "can no longer come"),
+        (("run.started", "-c", "2"), 13, "run.started, 2 times can no longer come"),
+        (("anomaly_seen", "-t", "0s"), 12, "was not there within 0s"),
+        (("frob",), 2, "neither a status nor a type"),
+        (("running", "-t", "soon"), 2, "is no length of time"),
+        (("running", "-m", "=x"), 2, "is not K=V"),
+    ],
+)
+def test_a_wait_ends_with_a_code_of_its_own(
+    hands: Hands, type_: Type, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = type_("wait", RUN, *words)
+    assert done.code == code
+    assert said in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
         (("replay", RUN, "--at", "9"), 3, "has no event #9"),
         (("replay", RUN, "--at", "run.startet"), 3, "it has run.started"),
         (("replay", RUN, "--at", "soon"), 2, "is no moment"),
