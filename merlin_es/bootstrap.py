@@ -13,6 +13,7 @@ from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
 from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import RayMissing
+from merlin_es.forks import Forks
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.past import Past
@@ -83,6 +84,11 @@ def past(settings: Settings) -> Past:
     """Open the past of a state root; nothing is ever appended to it."""
     log = ledger(settings).log
     return Past(log, settings.state_root, Snapshots(log, settings.state_root), lambda: datetime.now(UTC))
+
+
+def forks(settings: Settings) -> Forks:
+    """Wire what makes runs from the past of others."""
+    return Forks(build(settings), past(settings))
 
 
 def connect(address: str, token_path: Path | None) -> JobServer:

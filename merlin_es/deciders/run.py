@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from merlin_es.commands import SubmitRun
+from merlin_es.commands import ForkRun, SubmitRun
 from merlin_es.deciders.outcome import ATTEMPTS_MAX
 from merlin_es.errors import Refused
 from projections.events.run import (
@@ -14,6 +14,7 @@ from projections.events.run import (
     RunBlocked,
     RunCancelled,
     RunEvent,
+    RunForked,
     RunRequested,
     RunUnblocked,
     SubmissionStarted,
@@ -26,6 +27,14 @@ def request(command: SubmitRun, record: RunRecord | None) -> tuple[RunEvent, ...
     if record is not None:
         return ()
     return (RunRequested.model_validate(asdict(command)),)
+
+
+def fork(command: ForkRun, record: RunRecord | None) -> tuple[RunEvent, ...]:
+    """Record the wish to go on from the past of another run, once."""
+    if record is not None:
+        return ()
+    come_from = {"parent": command.parent, "parent_head": command.parent_head, "answers": command.answers}
+    return (RunForked.model_validate({**asdict(command.wish), **come_from}),)
 
 
 def record_dry_run(entrypoint: str, record: RunRecord) -> tuple[RunEvent, ...]:
