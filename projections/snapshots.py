@@ -57,14 +57,14 @@ class Snapshots:
     def at(self, stream: str, seq: int) -> Stand:
         """Give the stream after event `seq`, which it has; 0 is before the first."""
         last = self._before(stream, seq)
-        for last, _ in self._steps(stream, last, seq):  # noqa: B007, B020  the last one is the answer
+        for _, last in self.go_on(stream, last, seq):  # noqa: B007, B020  the last one is the answer
             pass
         return last
 
     def steps(self, stream: str, first: int = 1, last: int | None = None) -> Iterator[tuple[Stand, Event, Stand]]:
         """Yield each event from `first` to `last` (else the newest) between what the stream was before and after."""
         before = self.at(stream, first - 1)
-        for after, event in self._steps(stream, before, last):
+        for event, after in self.go_on(stream, before, last):
             yield before, event, after
             before = after
 
@@ -76,7 +76,8 @@ class Snapshots:
                 return stand
         return Stand(projection.origin, origin(stream).head)
 
-    def _steps(self, stream: str, begin: Stand, last: int | None) -> Iterator[tuple[Stand, Event]]:
+    def go_on(self, stream: str, begin: Stand, last: int | None = None) -> Iterator[tuple[Event, Stand]]:
+        """Yield each event after `begin` up to `last` (else the newest) with what the stream was after it."""
         projection = projection_of(stream)
         seen: list[Event] = []
         known = set(self._kept(stream))
@@ -91,7 +92,7 @@ class Snapshots:
         for state, head in projection.states(noted(), begin.state):
             if not head.seq % self.every and head.seq not in known:
                 self._write(stream, Stand(state, head), projection)
-            yield Stand(state, head), seen[0]
+            yield seen[0], Stand(state, head)
 
     def _kept(self, stream: str) -> list[int]:
         """Give the numbers that there are snapshots of, the newest first."""

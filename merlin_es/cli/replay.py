@@ -34,11 +34,12 @@ def replay(
     run: NameArgument,
     at: AtOption = None,
     from_: Annotated[str | None, typer.Option("--from", metavar="MOMENT", help=f"The first event: {MOMENT}.")] = None,
+    step: Annotated[bool, typer.Option("--step", help="Step through it in the terminal.")] = False,
     output: LinesOption = Lines.TEXT,
 ) -> None:
     """Show each event of a run with what it changed, who wanted it, through which door, and why.
 
-    --at is the last event that is shown.
+    --at is the last event that is shown; with --step, the one to begin with.
     """
     from merlin_es import bootstrap
     from merlin_es.errors import Usage
@@ -50,6 +51,12 @@ def replay(
     for point in (first, last):
         if point:
             note(point)
+    if step:
+        from merlin_es.cli.stepping import play
+
+        begin = last or first
+        play(past, stream, begin.seq if begin else 1)
+        return
     if first and last and first.seq > last.seq:
         raise Usage(f"--from {from_} is event #{first.seq}, which comes after #{last.seq} (--at {at}): swap them")
     shown = screen()
