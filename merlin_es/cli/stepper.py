@@ -15,8 +15,8 @@ from textual.widgets import Footer, Input, Static
 from textual.worker import get_current_worker
 
 from eventlog import EventLogError
-from merlin_es.cli.chronicle import place_of, value_text
-from merlin_es.cli.printing import printable
+from merlin_es.cli.chronicle import MOMENT, is_worth_showing, place_of, value_text
+from merlin_es.cli.printing import printable, width_of
 from merlin_es.errors import MerlinError
 from merlin_es.walk import Sight, Walk
 from projections.history import Absent, Change
@@ -24,7 +24,7 @@ from projections.patch import Json
 from projections.projection import file_names
 
 LINES_MAX: Final = 2_000
-"""How many lines of a state are shown; what comes after them is counted."""
+"""How many lines of a state are shown."""
 WARM_PAUSE_S: Final = 0.005
 """How long the reading ahead rests between two stretches, so that keys go first."""
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
@@ -48,8 +48,8 @@ class Stepper(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,n,l,space", "go(1)", "next"),
         Binding("left,p,h", "go(-1)", "back"),
-        Binding("home,g", "jump(1)", "first"),
-        Binding("end,G", "jump(-1)", "last"),
+        Binding("home,g", "jump(1)", "first", show=False),
+        Binding("end,G", "jump(-1)", "last", key_display="end"),
         Binding("colon,j", "ask('jump')", "jump"),
         Binding("slash", "ask('search')", "search"),
         Binding("N", "again(False)", "again"),
@@ -83,7 +83,7 @@ class Stepper(App[None]):
 
     def on_mount(self) -> None:
         """Show the first event, and read ahead."""
-        self._show()
+        self.call_after_refresh(self._show)  # When it is known how much room there is.
         self._read_ahead()
 
     def action_go(self, count: int) -> None:
@@ -108,7 +108,7 @@ class Stepper(App[None]):
         """Ask where to go, or what to look for."""
         self._asking = what
         box = self.query_one("#asked", Input)
-        box.placeholder = "42, 07:13 time, 2h ago, id, run.started#2" if what == "jump" else "text in an event"
+        box.placeholder = MOMENT if what == "jump" else "text in an event"
         box.value = ""
         box.add_class("open")
         box.focus()
@@ -181,7 +181,7 @@ class Stepper(App[None]):
         self.query_one("#where", Static).update(
             printable(f"{self._walk.stream}  #{event.seq} of {self._walk.length}  {event.time}")
         )
-        self.query_one("#fields", Static).update(self._state(sight))
+        self._show_state(sight)
         self.query_one("#story", Static).update(self._story(sight))
         self._say("")
 
@@ -189,35 +189,38 @@ class Stepper(App[None]):
         """Tell of the event, and of what it changed."""
         event, text = sight.event, Text(overflow="fold")
         text.append(f"{event.type}\n", "bold cyan")
-        text.append(printable(f"{event.actor} ({event.door})\n"))
+        text.append(printable(f"{event.actor} ({event.door})") + "\n")
         if sight.because:
             before = sight.because.event
             other = "" if before.stream == event.stream else before.stream
-            text.append(printable(f"because of {other}#{before.seq} {before.type}\n"), "dim")
+            text.append(printable(f"because of {other}#{before.seq} {before.type}") + "\n", "dim")
         text.append("\n")
         for name, value in event.data.items():
             if value not in _EMPTY:
                 text.append(f"{name} ", "dim")
                 text.append(f"{printable(value_text(value))}\n")
-        text.append(f"\n{len(sight.changes)} changes\n", "bold")
-        for change in sight.changes:
+        text.append("\nwhat it changed\n", "bold")
+        for change in filter(is_worth_showing, sight.changes):
             text.append(f"{printable(place_of(change, self._main))} ", "yellow")
             text.append(f"{printable(_was(change))} → {printable(_is(change))}\n")
         return text
 
-    def _state(self, sight: Sight) -> Text:
-        """Show where everything stood, with what the event changed marked."""
-        text, count = Text(overflow="fold"), 0
-        for line, style in self._lines(sight):
-            count += 1
-            if count <= LINES_MAX:
-                text.append(printable(line) + "\n", style)
-        if count > LINES_MAX:
-            text.append(f"… and {count - LINES_MAX} more lines", "dim")
-        return text
+    def _show_state(self, sight: Sight) -> None:
+        """Show where everything stood, and bring the first thing that the event changed into sight."""
+        side, text = self.query_one("#state", VerticalScroll), Text(overflow="fold")
+        width, height, mark = max(1, side.size.width - 3), 0, 0
+        for count, (line, style) in enumerate(self._lines(sight)):
+            if count == LINES_MAX:
+                text.append("… and more", "dim")
+                break
+            text.append(printable(line) + "\n", style)
+            mark = mark or (height if style else 0)
+            height += 1 + width_of(line) // width
+        self.query_one("#fields", Static).update(text)
+        side.scroll_to(y=max(0, mark - side.size.height // 2), animate=False)
 
     def _lines(self, sight: Sight) -> Iterator[tuple[str, str]]:
-        changed = {(change.file, change.pointer): change for change in sight.changes}
+        changed = {(change.file, change.pointer): change for change in filter(is_worth_showing, sight.changes)}
         for question in questions(sight.stand.state):
             yield f"? {question}", "bold magenta"
         documents = self._walk.documents(sight)
@@ -259,7 +262,11 @@ def _leaves(value: Json, pointer: str) -> Iterator[tuple[str, Json]]:
 
 
 def _covering(changed: dict[tuple[str, str], Change], file: str, pointer: str) -> Change | None:
-    """Give the change that a place was changed by: its own, or one of what it lies in."""
+    """Give the change that a place was changed by: its own, one within it, or one of what it lies in."""
+    inner = f"{pointer}/"
+    for (other, place), change in changed.items():
+        if other == file and place.startswith(inner):
+            return change
     while True:
         if found := changed.get((file, pointer)):
             return found

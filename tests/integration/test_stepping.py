@@ -179,7 +179,8 @@ def test_what_is_recorded_meanwhile_can_be_gone_to(tmp_path: Path) -> None:
         record(past.log, STREAM, [r.AnomalySeen(what="alive_after_end", message="m")])
         await screen.press("right")
         assert "#7 of 7" in screen.text("where")
-        assert "anomalies" in screen.text("story")
+        assert "/anomalies/0 not there → alive_after_end" in screen.text("story")
+        assert "● anomalies" in screen.text("fields")
 
     drive(Walk(past, STREAM), steps)
 
