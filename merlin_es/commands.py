@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from projections.lease_state import LeaseWish, Liveness, Pool, Waiter
+
 
 @dataclass(frozen=True, slots=True)
 class SubmitRun:
@@ -31,6 +33,7 @@ class SubmitRun:
     captures: tuple[str, ...] = ()
     idempotency_key: str | None = None
     traceparent: str | None = None
+    leases: LeaseWish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +55,50 @@ class StartLocal:
     dashboard_port: int | None
     namespace: str
     durable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks something of a lease: `by` is the actor; a fence or the name of the owner shows that it is the holder.
+
+    With `force`, and a `reason`, it need not be.
+    """
+
+    by: str
+    at: str
+    owner: str | None = None
+    fence: int | None = None
+    force: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Have all of `keys`, or any of `pool`; see projections.events.lease.ClaimQueued for the rest. `at` is the time.
+
+    Unless it `waits`, it is refused when it cannot be had at once.
+    """
+
+    claim_id: str
+    owner: str
+    at: str
+    keys: tuple[str, ...] = ()
+    pool: Pool | None = None
+    on_behalf_of: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    liveness: Liveness = field(default_factory=Liveness)
+    waits: bool = False
+    waiter: Waiter | None = None
+    idempotency_key: str | None = None
+    spec: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Declare:
+    """Say what a key is."""
+
+    key: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    max_duration_s: float | None = None

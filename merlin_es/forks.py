@@ -24,7 +24,7 @@ from projections.projection import RunState
 from projections.run_record import RunRecord
 
 SOURCE: Final = "fork"
-_KEPT: Final = tuple(each.name for each in fields(SubmitRun) if each.name not in ("run_id", "source"))
+_KEPT: Final = tuple(each.name for each in fields(SubmitRun) if each.name not in ("run_id", "source", "leases"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ def fork_of(record: RunRecord, head: Head, run_id: str, changes: Changes) -> For
             "or change what it runs with --command"
         )
     kept = {name: getattr(record.request, name) for name in _KEPT}
-    wish = SubmitRun(run_id=run_id, source=SOURCE, **kept)
+    leases = record.tenancy.wish if record.tenancy else None
+    wish = SubmitRun(run_id=run_id, source=SOURCE, leases=leases, **kept)
     wish = replace(wish, idempotency_key=None, traceparent=changes.traceparent)
     for name in ("command", "workdir", "target_dir"):
         if (value := getattr(changes, name)) is not None:

@@ -20,19 +20,20 @@ from merlin_es.errors import NotFound, Usage
 from merlin_es.moments import AtSeq, AtTime, Point
 from projections import alignment, patch
 from projections.alignment import Pair
-from projections.causes import LED_TO_BY
+from projections.causes import LED_TO_BY, is_of_the_same
 from projections.history import ABSENT, Absent, Change, Step, changes, steps
-from projections.layout import is_run_id, run_id_of, run_stream
+from projections.layout import RESOURCES, is_run_id, run_id_of, run_stream
 from projections.patch import Json, NoSuchPlace
-from projections.projection import Files, file_names, has_projection, projection_of
+from projections.projection import Files, all_files, file_names, has_projection, may_be_folded, projection_of
 from projections.snapshots import Snapshots, Stand
-from projections.timeline import Place, Timeline, cause_of
+from projections.timeline import Concerns, Place, Timeline, cause_of
 
 CAUSES_MAX: Final = 1_000
 """How long a chain of causes may get before it is cut; one that leads in a circle never ends."""
 FOLLOW_S: Final = 0.1
 """How long a follower sleeps at least before it looks again."""
 _NEVER: Final = 10**18
+_LATER: Final = "9999"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,10 @@ class Past:
             wants = _since(self._time_since(since))
             for stream in self.log.streams():
                 timeline.add(stream, wants=wants)
+            return
+        run_id = run_id_of(self.stream(name))
+        if run_id is not None and RESOURCES not in timeline and self._has_events(RESOURCES):
+            timeline.add(RESOURCES, wants=Concerns(run_id, self._begin_of(name, since)))
 
     def follow(
         self, timeline: Timeline, name: str | None, since: str | None = None, stop: threading.Event | None = None
@@ -253,7 +258,7 @@ class Past:
             for directory in path.parents:
                 if (directory / LOG_NAME).is_file():
                     stream = self._stream_in(directory / LOG_NAME)
-                    if stream and has_projection(stream) and name in file_names(stream):
+                    if stream and has_projection(stream) and may_be_folded(stream, name):
                         return stream, name
                     break
         raise NotFound(
@@ -271,6 +276,14 @@ class Past:
                 return next((event.seq for event in self.log.read(stream) if event.time >= time), _NEVER)
         return self.point(stream, since).seq
 
+    def _begin_of(self, name: str, since: str | None) -> str:
+        """Give the time of the first event that is wanted of a run; there may be none yet."""
+        if since is None:
+            return ""
+        stream = self.stream(name)
+        first = next(self.log.read(stream, self._first_since(stream, since)), None)
+        return first.time if first else _LATER
+
     def _time_since(self, since: str | None) -> str:
         if since is None:
             return ""
@@ -284,7 +297,7 @@ class Past:
 
     def _comparable(self, one: End, two: End) -> tuple[Files, Files]:
         """Give the files of two sides, those of the second under the names of the first."""
-        sides = [projection_of(end.stream).files(end.stream, *end.stand) for end in (one, two)]
+        sides = [all_files(end.stream, *end.stand) for end in (one, two)]
         top, other = (end.main.rpartition("/")[0] for end in (one, two))
         return sides[0], {f"{top}{name.removeprefix(other)}": content for name, content in sides[1].items()}
 
@@ -306,8 +319,8 @@ class Past:
         value: Json | Absent = ABSENT
         part = b""
         for _, event, stand in self.snapshots.steps(stream, 1, last):
-            content = projection_of(stream).files(stream, *stand).get(name, b"")
-            if (new := _part(content, keys[0])) == part:
+            content = projection_of(stream).files(stream, *stand).get(name)
+            if content is None or (new := _part(content, keys[0])) == part:  # What is not written out stays as it was.
                 continue
             part = new
             was, value = value, _value(part, keys[1:] if content.startswith(b"{") else keys)
@@ -316,7 +329,7 @@ class Past:
 
     def _fields(self, stream: str, name: str, keys: tuple[str, ...], last: int) -> str:
         """Say which fields there are near a place that is not there."""
-        content = projection_of(stream).files(stream, *self.at(stream, last)).get(name)
+        content = all_files(stream, *self.at(stream, last)).get(name)
         if content is None:
             return "the file is not there at that moment"
         document: Json = msgspec.json.decode(content)
@@ -338,7 +351,8 @@ class Past:
         kinds = LED_TO_BY.get(event.type, ())
         if not kinds or event.seq == 1:
             return None
-        return next((each for each in self.log.read_backwards(event.stream, event.seq - 1) if each.type in kinds), None)
+        data, before = event.data, self.log.read_backwards(event.stream, event.seq - 1)
+        return next((each for each in before if each.type in kinds and is_of_the_same(data, each.data)), None)
 
 
 def _own_name(end: End) -> str:

@@ -7,7 +7,7 @@ that the index says was last touched before is as it was, and one that begins la
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,9 @@ from merlin_es.past import Past
 from projections.cluster import NOT_STARTED, ClusterRecord
 from projections.events.base import UnknownEvent
 from projections.index import Index, RunRow
-from projections.layout import CLUSTER, run_stream
+from projections.layout import CLUSTER, RESOURCES, run_stream
+from projections.lease_state import Resources
+from projections.line import line_for
 from projections.projection import cluster_json, run_json
 from projections.statuses import OPEN, STATUSES
 
@@ -33,9 +35,23 @@ class RunThen:
     message: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A key that was held, by whom and since when, and who waited for it, the next one first."""
+
+    key: str
+    lease_id: str | None
+    owner: str | None
+    since: str | None
+    status: str
+    waiting: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Plane:
     """Everything, at `time`; `runs` counts them by status, `open` are those that had not ended.
+
+    `keys` are those that were held, waited for, or not to be had.
 
     `doubtful` are streams whose clocks went back, so that a time says less of them; `sick` are those that could not be
     read, with the reason.
@@ -45,6 +61,7 @@ class Plane:
     cluster: Mapping[str, object] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     open: list[RunThen] = field(default_factory=list)
+    keys: list[Held] = field(default_factory=list)
     doubtful: list[str] = field(default_factory=list)
     sick: dict[str, str] = field(default_factory=dict)
 
@@ -54,6 +71,7 @@ def at(time: str, past: Past, index: Index) -> Plane:
     plane = Plane(time)
     cluster: ClusterRecord = _then(past, CLUSTER, plane) or NOT_STARTED
     plane.cluster = cluster_json(cluster)
+    plane.keys = list(_keys(_then(past, RESOURCES, plane)))
     counted: Counter[str] = Counter()
     for row in reversed(index.list()):
         run = _run(row, past, plane)
@@ -64,6 +82,21 @@ def at(time: str, past: Past, index: Index) -> Plane:
     plane.runs = {status: counted[status] for status in STATUSES if counted[status]}
     plane.sick |= dict(index.sick())
     return plane
+
+
+def _keys(state: Resources | None) -> Iterator[Held]:
+    for name, key in sorted(state.keys.items()) if state else ():
+        lease = state.holder(name) if state else None
+        waiting = tuple(claim.owner for claim in line_for(name, state)) if state else ()
+        if lease or waiting or key.status != "ENABLED":
+            yield Held(
+                name,
+                lease.lease_id if lease else None,
+                lease.owner if lease else None,
+                lease.created_at if lease else None,
+                key.status,
+                waiting,
+            )
 
 
 def _run(row: RunRow, past: Past, plane: Plane) -> RunThen | None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from eventlog import Event
 from merlin_es.past import Past, Reason
-from projections.history import Change, changes_between, documents
+from projections.history import Change, changes_of, documents
 from projections.patch import Json
 from projections.snapshots import Stand
 
@@ -59,7 +59,7 @@ class Walk:
         event = stretch.events[place]
         before, after = stretch.stands[place : place + 2]
         because = next(self._past.causes(event), None)
-        return Sight(event, changes_between(self.stream, before, after), because, after)
+        return Sight(event, changes_of(self.stream, before, after), because, after)
 
     def documents(self, sight: Sight) -> dict[str, Json]:
         """Give what the files said then."""

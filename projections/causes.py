@@ -11,13 +11,18 @@ from typing import Final
 
 _BEGINNINGS: Final = ("run.requested", "run.forked", "run.adopted")
 _UNDER_WAY: Final = ("run.started", "run.recovered", "run.submitted", "run.submission_started", "run.adopted")
+_WANTED: Final = ("claim.queued", "claim.renewed")
+_HELD: Final = ("lease.transferred", "lease.renewed", "lease.accepted", "lease.granted")
 _CLUSTER: Final = ("cluster.reachable", "cluster.session_changed", "cluster.attached", "cluster.started")
 
 LED_TO_BY: Final[Mapping[str, tuple[str, ...]]] = {
-    "run.blocked": (*_BEGINNINGS, "run.unblocked"),
+    "run.waiting": (*_BEGINNINGS, "run.unblocked", "run.lease_unbound"),
+    "run.lease_bound": ("run.waiting",),
+    "run.lease_unbound": ("run.completed", "run.failed", "run.cancelled", "run.submission_failed", "run.lease_bound"),
+    "run.blocked": (*_BEGINNINGS, "run.unblocked", "run.waiting"),
     "run.unblocked": ("run.blocked", "run.lost"),
-    "run.dry_run_recorded": _BEGINNINGS,
-    "run.submission_started": (*_BEGINNINGS, "run.unblocked", "run.attempt_failed", "run.lost"),
+    "run.dry_run_recorded": (*_BEGINNINGS, "run.waiting"),
+    "run.submission_started": (*_BEGINNINGS, "run.lease_bound", "run.unblocked", "run.attempt_failed", "run.lost"),
     "run.submitted": ("run.submission_started",),
     "run.submission_failed": ("run.submission_started",),
     "run.pending_explained": ("run.submitted", "run.recovered"),
@@ -32,6 +37,17 @@ LED_TO_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "run.anomaly_seen": (*_BEGINNINGS, *_UNDER_WAY),
     "run.logs_captured": _UNDER_WAY,
     "run.artifacts_indexed": _UNDER_WAY,
+    "claim.renewed": _WANTED,
+    "claim.cancelled": _WANTED,
+    "claim.abandoned": _WANTED,
+    "claim.timed_out": _WANTED,
+    "lease.granted": _WANTED,
+    "lease.accepted": ("lease.granted",),
+    "lease.renewed": _HELD,
+    "lease.released": _HELD,
+    "lease.expired": _HELD,
+    "lease.revoked": _HELD,
+    "lease.transferred": _HELD,
     "cluster.started": ("cluster.start_requested",),
     "cluster.start_failed": ("cluster.start_requested",),
     "cluster.stopped": ("cluster.stop_requested",),
@@ -40,3 +56,11 @@ LED_TO_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "cluster.session_changed": (*_CLUSTER, "cluster.unreachable"),
 }
 """The types that can lead to an event of a type."""
+
+SUBJECTS: Final = ("lease_id", "claim_id")
+"""What names the one thing that an event is about, where there are many in one stream."""
+
+
+def is_of_the_same(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Tell whether two events, by their data, may be about the same thing."""
+    return all(one[name] == other[name] for name in SUBJECTS if name in one and name in other)

@@ -11,7 +11,7 @@ import msgspec
 from eventlog import Event
 from projections import patch
 from projections.patch import Json
-from projections.projection import Files, file_names, projection_of
+from projections.projection import Files, all_files
 from projections.snapshots import Stand
 
 STAMP: Final = "as_of"
@@ -55,8 +55,9 @@ def steps(stream: str, triples: Iterable[tuple[Stand, Event, Stand]]) -> Iterato
     """Yield the events of `stream`, each with what it changed from what was before to what is after."""
     files: Files | None = None
     for before, event, after in triples:
-        old, files = _files(stream, before) if files is None else files, _files(stream, after)
-        yield Step(event, tuple(changes(old, files)))
+        old = _files(stream, before) if files is None else files
+        files = _files(stream, after)
+        yield Step(event, tuple(_changed(old, files)))
 
 
 def changes(before: Files, after: Files) -> Iterator[Change]:
@@ -66,18 +67,17 @@ def changes(before: Files, after: Files) -> Iterator[Change]:
             yield from _changes(name, _decoded(before, name), _decoded(after, name))
 
 
-def changes_between(stream: str, before: Stand, after: Stand) -> tuple[Change, ...]:
-    """Give what is different in the files of `stream` at two of its points."""
-    return tuple(changes(_files(stream, before), _files(stream, after)))
+def changes_of(stream: str, before: Stand, after: Stand) -> tuple[Change, ...]:
+    """Give what one event has changed in the files of `stream`; what it does not write out stays as it was."""
+    return tuple(_changed(_files(stream, before), _files(stream, after)))
 
 
-def is_main(stream: str, file: str) -> bool:
-    """Tell whether this is the file of `stream` that says where it stands."""
-    return file == file_names(stream)[-1]
+def _changed(before: Files, after: Files) -> Iterator[Change]:
+    return changes({name: content for name, content in before.items() if name in after}, after)
 
 
 def _files(stream: str, stand: Stand) -> Files:
-    return projection_of(stream).files(stream, *stand) if stand.head.seq else {}
+    return all_files(stream, *stand) if stand.head.seq else {}
 
 
 def _decoded(files: Files, name: str) -> Json:

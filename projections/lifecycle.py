@@ -12,11 +12,18 @@ BEGINNINGS: Final = frozenset({"run.requested", "run.forked", "run.adopted"})
 
 NEXT: Final[Mapping[str, Mapping[str, str]]] = {
     "requested": {
+        "run.waiting": "waiting",
         "run.blocked": "blocked",
         "run.dry_run_recorded": "dry_run",
         "run.submitted": "submitted",
         "run.submission_failed": "error",
         "run.cancelled": "cancelled",
+    },
+    "waiting": {
+        "run.lease_bound": "requested",
+        "run.blocked": "blocked",
+        "run.cancelled": "cancelled",
+        "run.dry_run_recorded": "dry_run",
     },
     "blocked": {"run.unblocked": "requested", "run.cancelled": "cancelled"},
     "submitted": {
@@ -39,7 +46,7 @@ NEXT: Final[Mapping[str, Mapping[str, str]]] = {
 """The events that change a status, and to which: the diagram of the README."""
 
 AFTER_THE_END: Final = frozenset(
-    {"run.anomaly_seen", "run.artifacts_indexed", "run.noted", "log.repaired", "log.checkpoint"}
+    {"run.anomaly_seen", "run.artifacts_indexed", "run.lease_unbound", "run.noted", "log.repaired", "log.checkpoint"}
 )
 """What may be recorded of a run that has ended."""
 

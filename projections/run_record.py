@@ -14,6 +14,8 @@ from projections.events.run import (
     CancelEscalated,
     CancelRequested,
     DryRunRecorded,
+    LeaseBound,
+    LeaseUnbound,
     LogsCaptured,
     Outcome,
     PendingExplained,
@@ -31,10 +33,12 @@ from projections.events.run import (
     RunStarted,
     RunSubmitted,
     RunUnblocked,
+    RunWaiting,
     SubmissionFailed,
     SubmissionStarted,
     Wish,
 )
+from projections.lease_state import Bound, LeaseWish
 from projections.statuses import RESTING as RESTING
 from projections.statuses import STATUSES as STATUSES
 from projections.statuses import TERMINAL as TERMINAL
@@ -99,6 +103,16 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenancy:
+    """What a run is to hold, with which claim it waits for that, for the how many-th time, and what it holds now."""
+
+    wish: LeaseWish
+    claim_id: str
+    waits: int = 1
+    leases: tuple[Bound, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """Where a run stands after event `seq`; `forked_from` is the head of another run that it goes on from."""
 
@@ -118,6 +132,7 @@ class RunRecord:
     adopted: bool = False
     anomalies: tuple[str, ...] = ()
     artifacts: int | None = None
+    tenancy: Tenancy | None = None
     seq: int = 0
     forked_from: str | None = None
 
@@ -155,6 +170,14 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
             return replace(record, status="blocked", message=message, blocked_reason=reason)
         case RunUnblocked():
             return replace(record, status="requested", message=None, blocked_reason=None)
+        case RunWaiting(claim_id=claim_id, wish=wish, message=message):
+            waits = 1 + (record.tenancy.waits if record.tenancy else 0)
+            return replace(record, status="waiting", message=message, tenancy=Tenancy(wish, claim_id, waits))
+        case LeaseBound(leases=leases):
+            record = _holding(record, leases)
+            return replace(record, status="requested", message=None) if record.status == "waiting" else record
+        case LeaseUnbound():
+            return _holding(record, ())
         case DryRunRecorded(message=message):
             return replace(record, status="dry_run", message=message)
         case SubmissionStarted():
@@ -227,6 +250,12 @@ def _begin(event: RunEvent, time: str, seq: int) -> RunRecord | None:
 
 def _request(event: Wish, time: str) -> Request:
     return Request(**event.model_dump(include=set(Wish.model_fields) - {"type"}), created_at=time)
+
+
+def _holding(record: RunRecord, leases: tuple[Bound, ...]) -> RunRecord:
+    if record.tenancy is None:
+        return record
+    return replace(record, tenancy=replace(record.tenancy, leases=leases))
 
 
 def _intended(record: RunRecord, event: SubmissionStarted, time: str) -> RunRecord:

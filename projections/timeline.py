@@ -41,6 +41,34 @@ def cause_of(event: Event) -> Place | None:
     return Place(stream if mark else event.stream, int(seq)) if seq.isascii() and seq.isdecimal() else None
 
 
+class Concerns:
+    """Tells which events of the resources concern a run: its claims, and the leases that come of them.
+
+    It has to see all events in order; it wants those from a time on.
+    """
+
+    def __init__(self, run_id: str, since: str = "") -> None:
+        self._run_id = run_id
+        self._since = since
+        self._claims: set[object] = set()
+        self._leases: set[object] = set()
+
+    def __call__(self, event: Event) -> bool:
+        """Tell whether an event is one of them."""
+        cause = cause_of(event)
+        is_named = event.corr == self._run_id or (cause is not None and cause.stream == f"run/{self._run_id}")
+        if not is_named and not event.type.startswith(("claim.", "lease.")):
+            return False
+        data = event.data
+        match data:
+            case {"liveness": {"run_id": self._run_id}, "claim_id": claim_id}:
+                self._claims.add(claim_id)
+            case {"lease_id": lease_id, "claim_id": claim_id} if claim_id in self._claims:
+                self._leases.add(lease_id)
+        is_ours = data.get("claim_id") in self._claims or data.get("lease_id") in self._leases
+        return (is_named or is_ours) and event.time >= self._since
+
+
 @dataclass(slots=True)
 class _Cursor:
     """Where the reader of one stream stands: `passed` events lie behind it, `ahead` has the next ones."""

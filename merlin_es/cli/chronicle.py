@@ -41,9 +41,7 @@ def content_of(event: Event) -> Iterator[Part]:
     """Say what an event says, each field that is not empty as one part."""
     if event.cause is not None:
         yield Part(f"cause={event.cause}", Style.DIM)
-    for name, value in event.data.items():
-        if value not in _EMPTY:
-            yield Part(f"{name}={value_text(value)}", Style.DIM)
+    yield from value_parts(event.data, Style.DIM)
 
 
 def style_of(event_type: str) -> Style:
@@ -85,12 +83,19 @@ def value_parts(value: object, style: Style = Style.PLAIN) -> Iterator[Part]:
     """Give a value in parts: of an object the fields that are not empty, of many objects what tells them apart."""
     match value:
         case dict():
-            yield from (Part(f"{name}={value_text(each)}", style) for name, each in value.items() if each not in _EMPTY)
+            said = said_of(value)
+            yield from (Part(f"{name}={value_text(each)}", style) for name, each in said.items())
         case list() if all(isinstance(each, dict) and "name" in each for each in value) and value:
             yield Part(f"{len(value)}:", style)
             yield from (Part(value_text(each["name"]), style) for each in value if "name" in each)
         case _:
             yield Part(value_text(value), style)
+
+
+def said_of(value: Mapping[str, object]) -> dict[str, object]:
+    """Give the fields of an object that say something, and of those within it too."""
+    said = {name: said_of(each) if isinstance(each, dict) else each for name, each in value.items()}
+    return {name: each for name, each in said.items() if each not in _EMPTY}
 
 
 def value_text(value: object) -> str:

@@ -51,7 +51,7 @@ def events(
     past = bootstrap.past(settings(context))
     timeline = past.timeline(name, since)
     shown = screen()
-    of_many = name is None or len(timeline.streams()) > 1
+    own = None if name is None else timeline.streams()[0]
 
     def show(found: Iterator[Event]) -> None:
         for event in found:
@@ -62,8 +62,7 @@ def events(
             if output == Lines.JSONL:
                 print_json_line(event_json(event))
             else:
-                is_other = of_many or event.stream != timeline.streams()[0]
-                shown.show(*head_of(event, stream=is_other), *content_of(event))
+                shown.show(*head_of(event, stream=event.stream != own), *content_of(event))
 
     show(timeline.news())
     if follow:

@@ -120,5 +120,17 @@ def _show(shown: Screen, found: Plane) -> None:
             run.message or "",
             indent=2,
         )
+    if found.keys:
+        shown.show(Part("keys", Style.NAME))
+    for key in found.keys:
+        holder = f"held by {key.owner} with {key.lease_id}" if key.lease_id else "held by nobody"
+        shown.show(
+            Part(key.key, Style.STRONG),
+            holder,
+            Part(f"since {key.since}" if key.since else "", Style.DIM),
+            Part("" if key.status == "ENABLED" else key.status, Style.BAD),
+            Part(f"waiting: {', '.join(key.waiting)}" if key.waiting else "", Style.CHANGED),
+            indent=2,
+        )
     for stream in found.doubtful:
         shown.show(Part(f"the clock went back in {stream}: it may have stood elsewhere", Style.BAD))

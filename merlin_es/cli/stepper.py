@@ -15,7 +15,7 @@ from textual.widgets import Footer, Input, Static
 from textual.worker import get_current_worker
 
 from eventlog import EventLogError
-from merlin_es.cli.chronicle import MOMENT, is_worth_showing, place_of, value_text
+from merlin_es.cli.chronicle import MOMENT, is_worth_showing, place_of, said_of, value_text
 from merlin_es.cli.printing import printable, width_of
 from merlin_es.errors import MerlinError
 from merlin_es.walk import Sight, Walk
@@ -195,10 +195,9 @@ class Stepper(App[None]):
             other = "" if before.stream == event.stream else before.stream
             text.append(printable(f"because of {other}#{before.seq} {before.type}") + "\n", "dim")
         text.append("\n")
-        for name, value in event.data.items():
-            if value not in _EMPTY:
-                text.append(f"{name} ", "dim")
-                text.append(f"{printable(value_text(value))}\n")
+        for name, value in said_of(event.data).items():
+            text.append(f"{name} ", "dim")
+            text.append(f"{printable(value_text(value))}\n")
         text.append("\nwhat it changed\n", "bold")
         for change in filter(is_worth_showing, sight.changes):
             text.append(f"{printable(place_of(change, self._main))} ", "yellow")

@@ -26,7 +26,7 @@ def wait(
 ) -> None:
     """Wait until an event of a run is there, or the run has had a status; one that is there already counts.
 
-    Exit code: 0 it is there, 12 the time is over, 13 it can no longer come.
+    Exit code: 0 it is there, 12 the time is over, 20 it can no longer come.
     """
     from merlin_es import bootstrap
     from merlin_es.deciders.expectation import expect

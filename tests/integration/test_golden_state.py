@@ -15,13 +15,16 @@ from typing import get_args
 import pytest
 
 from eventlog import FileLog
-from projections.events import cluster, run
+from projections.events import cluster, lease, run
 from projections.events.base import DomainEvent, Repaired
 from projections.files import Publisher, rebuild
-from projections.layout import CLUSTER, StateLayout
+from projections.layout import CLUSTER, RESOURCES, StateLayout
 from tests.examples import unsynced
+from tests.lease_examples import LEASE_EVENTS
+from tests.run_examples import LEASED, UNBOUND, WAITING
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "0.1-state"
+GOLDEN_LEASES = GOLDEN.with_name("0.1-leases")
 BEGIN_NS = 1795418031_123_456_789  # 2026-11-23T07:13:51.123456789Z
 RUN = "saturn_opu_v128-20261123071351-0badcafe"
 SESSION = "session_2026-11-23_07-00-00_000000_1"
@@ -29,6 +32,15 @@ SESSION = "session_2026-11-23_07-00-00_000000_1"
 
 def write_state(root: Path) -> None:
     """Write the golden state of 0.1: every event there is, at fixed times and with fixed ids."""
+    write(root, [(CLUSTER, life_of_the_cluster()), *((f"run/{RUN}{n}", life) for n, life in lives().items())])
+
+
+def write_leases(root: Path) -> None:
+    """Write the golden state with leases: every event of the resources, and a run that waits for some."""
+    write(root, [(RESOURCES, LEASE_EVENTS[:-1]), (f"run/{RUN}8", leased_life())])
+
+
+def write(root: Path, streams: Sequence[tuple[str, Sequence[DomainEvent]]]) -> None:
     seconds, numbers = itertools.count(), itertools.count(1)
     log = FileLog(
         StateLayout(root),
@@ -37,11 +49,16 @@ def write_state(root: Path) -> None:
         new_id=lambda: f"019ab0c0-0000-7000-8000-{next(numbers):012x}",
     )
     publisher = Publisher(log, root, disk=unsynced())
-    for stream, events in [(CLUSTER, life_of_the_cluster()), *((f"run/{RUN}{n}", life) for n, life in lives().items())]:
+    for stream, events in streams:
         for event in events:
             log.append(stream, [event.recorded_by("ada@lab3", "cli", corr=stream)])
         publisher.publish(stream)
     log.close()
+
+
+def leased_life() -> Sequence[DomainEvent]:
+    wanted = lives()["1"][0]
+    return [wanted, WAITING, LEASED, intended(1), submitted(1), UNBOUND]
 
 
 def life_of_the_cluster() -> Sequence[DomainEvent]:
@@ -196,9 +213,10 @@ def content(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.suffix in kept}
 
 
-def test_the_golden_state_folds_to_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", [GOLDEN, GOLDEN_LEASES], ids=["runs", "leases"])
+def test_the_golden_state_folds_to_the_same_bytes(tmp_path: Path, state: Path) -> None:
     root = tmp_path / "state"
-    shutil.copytree(GOLDEN, root)
+    shutil.copytree(state, root)
     golden = content(root)
     log = FileLog(StateLayout(root), disk=unsynced())
     assert {verdict.state for verdict in rebuild(log, root, check=True)} == {"same"}
@@ -210,11 +228,14 @@ def test_the_golden_state_folds_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_this_release_writes_what_the_golden_state_has(tmp_path: Path) -> None:
-    write_state(tmp_path)
-    assert content(tmp_path) == content(GOLDEN)
+    write_state(tmp_path / "state")
+    assert content(tmp_path / "state") == content(GOLDEN)
+    write_leases(tmp_path / "leases")
+    assert content(tmp_path / "leases") == content(GOLDEN_LEASES)
 
 
-@pytest.mark.parametrize("union", [run.RunEvent, cluster.ClusterEvent])
+@pytest.mark.parametrize("union", [run.RunEvent, cluster.ClusterEvent, lease.LeaseEvent])
 def test_the_golden_state_has_every_event(union: object) -> None:
-    happened = {type(event) for life in [life_of_the_cluster(), *lives().values()] for event in life}
+    every = [life_of_the_cluster(), *lives().values(), leased_life(), LEASE_EVENTS]
+    happened = {type(event) for life in every for event in life}
     assert {kind for kind in get_args(get_args(union)[0]) if not issubclass(kind, Repaired)} <= happened

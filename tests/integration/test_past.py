@@ -14,14 +14,17 @@ from merlin_es.errors import NotFound, Usage
 from projections import patch
 from projections.causes import LED_TO_BY
 from projections.events import cluster as c
+from projections.events import lease as e
 from projections.events import run as r
 from projections.files import Publisher
 from projections.history import ABSENT, Absent, documents, steps
-from projections.layout import CLUSTER, snapshots_path
+from projections.layout import CLUSTER, RESOURCES, snapshots_path
+from projections.lease_state import Liveness
 from projections.projection import RUN_PROJECTION, file_names
 from projections.snapshots import Snapshots
 from tests.conftest import Figure
 from tests.examples import unsynced
+from tests.lease_examples import LEASE_EVENTS, QUEUED, granted
 from tests.past_examples import BEGIN, LIFE, STREAM, a_life, log_in, past_of, record
 from tests.run_examples import (
     CLUSTER_EVENTS,
@@ -35,6 +38,7 @@ from tests.run_examples import (
     submitted,
 )
 
+CATALOG = "resources/catalog.json"
 WAIT = r.PendingExplained(attempt=1, reason="resources", message="no machine is free")
 
 
@@ -64,6 +68,53 @@ def test_the_view_of_every_event_is_what_was_published_then(
         past = past_of(tmp_path, log, every=every)
         for seq in (*range(len(events), 0, -1), *range(1, len(events) + 1)):
             assert documents(stream, past.at(stream, seq)) == published[seq - 1], (every, seq)
+
+
+def test_the_leases_of_every_moment_are_what_was_published_then(tmp_path: Path) -> None:
+    log, published = log_in(tmp_path), []
+    publisher = Publisher(log, tmp_path, disk=unsynced())
+    for event in LEASE_EVENTS:
+        record(log, RESOURCES, [event])
+        publisher.publish(RESOURCES)
+        files = tmp_path.glob("resources/**/*.json")
+        published.append({str(path.relative_to(tmp_path)): json.loads(path.read_text()) for path in files})
+    for every in (1, 3, 512):
+        past = past_of(tmp_path, log, every=every)
+        for seq in range(len(LEASE_EVENTS), 0, -1):
+            found, then = documents(RESOURCES, past.at(RESOURCES, seq)), published[seq - 1]
+            assert found[CATALOG] == then[CATALOG]
+            for name, document in found.items():
+                assert isinstance(document, dict)
+                assert {**document, "as_of": None} == {**then[name], "as_of": None}
+            active = {name for name, document in then.items() if document.get("status") == "active"}
+            assert active <= set(found)
+
+
+def test_a_lease_is_explained_from_its_claim_to_its_end_whatever_happened_to_others(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    record(log, RESOURCES, LEASE_EVENTS)
+    past = past_of(tmp_path, log)
+    found = past.why("resources/leases/lease-00000000a1.json", "/status")
+    assert [each.value for each in found.settings] == ["active", "released"]
+    assert [reason.event.type for reason in found.causes][-1] == "claim.queued"
+    assert {reason.event.data.get("lease_id", "lease-00000000a1") for reason in found.causes} == {"lease-00000000a1"}
+    for step in past.replay(RESOURCES, 1):
+        assert all(not isinstance(change.after, Absent) or change.pointer for change in step.changes), "no file goes"
+
+
+def test_the_events_of_a_run_include_those_of_its_leases_and_no_others(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    record(log, STREAM, [requested()])
+    for claim, run_id in (("claim-00000000aa", RUN), ("claim-00000000bb", "other-run")):
+        queued = QUEUED.model_copy(update={"claim_id": claim, "liveness": Liveness(run_id=run_id)})
+        lease = granted().model_copy(update={"claim_id": claim, "lease_id": claim.replace("claim", "lease")})
+        released = e.LeaseReleased(lease_id=lease.lease_id, cause="run_ended", by="reconciler")
+        record(log, RESOURCES, [queued, lease, released])
+    record(log, STREAM, [intended()])
+    past = past_of(tmp_path, log)
+    found = [f"{event.stream}#{event.seq}" for event in past.timeline(RUN).news()]
+    assert found == [f"{STREAM}#1", "resources#1", "resources#2", "resources#3", f"{STREAM}#2"]
+    assert [f"{event.stream}#{event.seq}" for event in past.timeline(RUN, "2").news()] == [f"{STREAM}#2"]
 
 
 def test_a_view_from_snapshots_folds_no_more_than_lie_between_two(tmp_path: Path, figure: Figure) -> None:
@@ -208,7 +259,7 @@ def test_causes_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
 
 
 def test_the_rules_of_causes_know_every_event_and_no_other() -> None:
-    known = {event.type for event in (*RUN_EVENTS, *CLUSTER_EVENTS)}
+    known = {event.type for event in (*RUN_EVENTS, *CLUSTER_EVENTS, *LEASE_EVENTS)}
     named = set(LED_TO_BY) | {kind for kinds in LED_TO_BY.values() for kind in kinds}
     assert named <= known
     stories_begin_with = known - set(LED_TO_BY)
@@ -220,6 +271,11 @@ def test_the_rules_of_causes_know_every_event_and_no_other() -> None:
         "cluster.start_requested",
         "cluster.attached",
         "cluster.stop_requested",
+        "resource.declared",
+        "resource.draining",
+        "resource.enabled",
+        "resource.retired",
+        "claim.queued",
         "log.repaired",
     }
 

@@ -23,8 +23,9 @@ from projections.events import cluster as c
 from projections.events import run as r
 from projections.files import Publisher
 from projections.history import documents
-from projections.layout import CLUSTER, run_record_path, run_stream
+from projections.layout import CLUSTER, RESOURCES, run_record_path, run_stream
 from tests.examples import unsynced
+from tests.lease_examples import LEASE_EVENTS
 from tests.past_examples import BEGIN, LIFE, STREAM, Hands, log_in, past_of, record
 from tests.run_examples import BLOCKED, CLUSTER_STARTED, RUN, failed, indexed, intended, requested, started, submitted
 
@@ -297,6 +298,22 @@ def test_the_whole_control_plane_is_shown_as_it_was_at_a_time(hands: Hands, type
     assert type_("state", "--at", "2020-01-01").lines[1:] == ["cluster  not_started", "runs  none"]
 
 
+def test_who_held_what_and_who_waited_is_shown_as_it_was(type_: Type, tmp_path: Path) -> None:
+    log = log_in(tmp_path / "s")
+    record(log, RESOURCES, LEASE_EVENTS[:6])
+    done = type_("state", "--at", "2026-11-23T07:00:05.5Z")
+    assert done.lines[3:] == [
+        "keys",
+        "  u250  held by ada with lease-00000000a1  since 2026-11-23T07:00:04.000000Z",
+        "  x60  held by ada with lease-00000000a2  since 2026-11-23T07:00:05.000000Z  waiting: bob",
+    ]
+    assert type_("state", "--at", "2026-11-23T07:00:03.5Z").lines[4:] == [
+        "  u250  held by nobody  waiting: ada",
+        "  x60  held by nobody  waiting: bob, ada",
+    ]
+    assert "resources#3  claim.queued" in type_("events").out
+
+
 def test_the_plane_at_a_time_is_told_by_a_clock_that_jumps_and_says_so(type_: Type, tmp_path: Path) -> None:
     hands = Hands()
     log = log_in(tmp_path / "s", hands)
@@ -341,8 +358,8 @@ def test_how_long_ago_is_counted_from_now(hands: Hands, type_: Type, clock: Froz
     [
         (("completed",), 0, "#6  run.completed  ada@lab (cli)"),
         (("run.started", "-m", "node_id=n1", "-t", "30s"), 0, "#4  run.started"),
-        (("run.started", "-m", "node_id=n2"), 13, "can no longer come"),
-        (("run.started", "-c", "2"), 13, "run.started, 2 times can no longer come"),
+        (("run.started", "-m", "node_id=n2"), 20, "can no longer come"),
+        (("run.started", "-c", "2"), 20, "run.started, 2 times can no longer come"),
         (("anomaly_seen", "-t", "0s"), 12, "was not there within 0s"),
         (("frob",), 2, "neither a status nor a type"),
         (("running", "-t", "soon"), 2, "is no length of time"),
