@@ -29,9 +29,9 @@ def wait(
     Exit code: 0 it is there, 12 the time is over, 20 it can no longer come.
     """
     from merlin_es import bootstrap
+    from merlin_es.arrival import wait_for
     from merlin_es.deciders.expectation import expect
     from merlin_es.moments import span_s
-    from merlin_es.waiting import wait_for
     from projections.projection import event_types
 
     require_earnest(context)

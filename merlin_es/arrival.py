@@ -19,7 +19,7 @@ STEP_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Arrival:
     """Where a wait has come to: the event that was waited for, None when the time was over first."""
 
     event: Event | None
@@ -33,7 +33,7 @@ def wait_for(
     look: Callable[[], object],
     monotonic: Callable[[], float],
     limit_s: float | None = None,
-) -> Waiting:
+) -> Arrival:
     """Wait for an event of a run and of all that concerns it, those included that are there already.
 
     `look` asks the world what became of the run. Raises NotFound, and NeverComes when it cannot happen any more.
@@ -52,13 +52,13 @@ def wait_for(
             if is_met(wanted, event.type, event.data, entered):
                 count += 1
                 if count == wanted.count:
-                    return Waiting(event, status)
+                    return Arrival(event, status)
         if not can_come(wanted, status):
             raise NeverComes(
                 f"{run_id} is {status}, so {wanted} can no longer come: `merlin ray events {run_id}` shows what did"
             )
         if limit_s is not None and monotonic() - begun >= limit_s:
-            return Waiting(None, status)
+            return Arrival(None, status)
         head = past.log.head(stream)
         look()
         if past.log.head(stream) == head:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from merlin_es import waiting
+from merlin_es import arrival
+from merlin_es.arrival import wait_for
 from merlin_es.deciders.expectation import Expectation, can_come, expect, is_met
 from merlin_es.errors import NeverComes, NotFound, Usage
-from merlin_es.waiting import wait_for
 from projections.events import run as r
 from projections.lifecycle import AFTER_THE_END, NEXT, can_happen, reachable
 from projections.projection import event_types
@@ -113,7 +113,7 @@ class Life:
         if self.after:
             record(self.log, STREAM, [self.after.pop(0)])
 
-    def wait(self, wanted: Expectation, limit_s: float | None = 100) -> waiting.Waiting:
+    def wait(self, wanted: Expectation, limit_s: float | None = 100) -> arrival.Arrival:
         return wait_for(self.past, RUN, wanted, self.look, lambda: float(next(self.seconds)), limit_s)
 
 
@@ -172,7 +172,7 @@ def test_a_wait_ends_when_the_run_does_in_another_way(tmp_path: Path) -> None:
 
 
 def test_a_wait_ends_when_the_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "STEP_S", 0.0)
+    monkeypatch.setattr(arrival, "STEP_S", 0.0)
     life = Life(tmp_path, BEGUN)
     found = life.wait(Expectation(event="run.started"), 5)
     assert (found.event, found.status) == (None, "submitted")
