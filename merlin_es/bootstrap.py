@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,14 @@ from merlin_es.resources import Leases
 from merlin_es.run_leases import RunLeases
 from merlin_es.settings import Settings
 from merlin_es.submission import Submissions
+from merlin_es.targetgen.agents import CommandAgent
+from merlin_es.targetgen.executor import Executor, Limits
+from merlin_es.targetgen.executor import World as Adapters
+from merlin_es.targetgen.responses import ResponseFiles
+from merlin_es.targetgen.surroundings import Surroundings
+from merlin_es.targetgen.target_dir import TargetDirectory, Who
+from merlin_es.targetgen.validation import ShellValidation
+from merlin_es.targetgen.worktrees import GitWorktrees
 from merlin_es.turns import Turns
 from merlin_es.watch import ring
 from merlin_es.witness import WitnessFiles
@@ -93,6 +102,34 @@ def leases_of(books: Ledger, settings: Settings, here: Host) -> Leases:
     turns = Turns(books.log, root, disk, settings.actor, settings.door)
     files, world = LeaseFiles(books.log, root, disk, here.boot_id), World(root, here, processes.is_alive, books.status)
     return Leases(root, books.log, turns, files, world, disk, Bells(root, disk))
+
+
+def target_directory(settings: Settings, path: Path) -> TargetDirectory:
+    """Open the directory of one execution; nothing is made before something is recorded."""
+    disk = eventlog.Disk() if settings.sync else eventlog.UnsyncedDisk()
+    return TargetDirectory(path, Who(settings.actor, settings.door, settings.run_id), disk)
+
+
+def executor(
+    settings: Settings,
+    place: TargetDirectory,
+    variables: Mapping[str, str],
+    *,
+    limits: Limits,
+    agent_command: str | None = None,
+    launcher: str | None = None,
+) -> Executor:
+    """Wire the executor of a target directory, with the environment of this process as `variables`."""
+    here = Surroundings(variables)
+    world = Adapters(
+        responses=ResponseFiles(),
+        worktrees=GitWorktrees(place.blobs),
+        validation=ShellValidation(place.blobs, variables, launcher),
+        credentials=here,
+        leases=here,
+        agent=CommandAgent(agent_command, place.blobs, variables, settings.workspace) if agent_command else None,
+    )
+    return Executor(place, world, settings.workspace, limits)
 
 
 def clusters(settings: Settings) -> Clusters:

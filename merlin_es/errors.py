@@ -2,6 +2,9 @@
 
 MerlinError                 exit 1
 ├── Usage                   2   what was asked for cannot be done as it is: an option, a name, a file
+│   ├── SpecInvalid         2   a capability spec or an overlay says what it must not, or leaves out what it must say
+│   ├── PromptInvalid       2   a file of the prompt library cannot be used
+│   └── BundleInvalid       2   what was read is no execution bundle
 ├── NotFound                3   no such run, artifact or cluster
 ├── Refused                 4   the rules say no, and the message says who is in the way
 │   ├── Ambiguous           4   several things have that name
@@ -36,6 +39,18 @@ class Usage(MerlinError):
     """What was asked for cannot be done as it is."""
 
     exit_code = 2
+
+
+class SpecInvalid(Usage):
+    """A capability spec or an overlay cannot be planned; the message has one line for each thing to mend."""
+
+
+class PromptInvalid(Usage):
+    """A file of the prompt library cannot be used; the message begins with its name."""
+
+
+class BundleInvalid(Usage):
+    """What was read is no execution bundle."""
 
 
 class NotFound(MerlinError):

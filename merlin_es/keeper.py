@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import eventlog
-from merlin_es import artifacts
+from merlin_es import artifacts, waiting
 from merlin_es.errors import ClusterError
 from merlin_es.failpoints import reach
 from merlin_es.ports import JobServer
@@ -36,6 +36,13 @@ class Keeper:
         if not any(event.type == "run.attempt_failed" for event in events):
             kept.extend(self.artifacts(record))
         return tuple(kept)
+
+    def last_word(self, record: RunRecord, event: RunEvent) -> RunEvent:
+        """Give an outcome with what a plan that was carried out in order waits for, as long as that is known."""
+        if event.type not in ("run.completed", "run.failed") or record.cancel_requested_at:
+            return event
+        said = waiting.advice(record.request.workflow, record.request.target_dir)
+        return event.model_copy(update={"message": said}) if said else event
 
     def logs(self, attempt: Attempt, server: JobServer | None, cluster: ClusterRecord) -> LogsCaptured:
         """Store the driver's output; where nobody has it any more, say so."""

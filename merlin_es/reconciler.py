@@ -245,7 +245,8 @@ class Reconciler:
         def decide(known: RunRecord | None) -> tuple[RunEvent, ...]:
             nonlocal decision
             decision = observation.decide(_there(known), seen)
-            return _before_outcome(kept, decision.events)
+            events = tuple(self._keeper.last_word(record, event) for event in decision.events)
+            return _before_outcome(kept, events)
 
         return self._ledger.change_run(record.run_id, decide), decision
 

@@ -12,11 +12,16 @@ from pathlib import Path
 from merlin_es.errors import Usage
 
 DEFAULT_STATE_ROOT = "build/generated/ray"
+STOPS_IN_ORDER = "MERLIN_STOPS_IN_ORDER"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for one call of Merlin. `sync` is False only in tests that do not test durability."""
+    """What holds for one call of Merlin. `sync` is False only in tests that do not test durability.
+
+    `run_id` is the run that this process works for, None outside of any. With `stops_in_order` an execution that waits
+    for somebody has ended well: whoever started this process knows where it says what it waits for.
+    """
 
     state_root: Path
     workspace: Path
@@ -24,6 +29,8 @@ class Settings:
     door: str = "cli"
     sync: bool = True
     traceparent: str | None = None
+    run_id: str | None = None
+    stops_in_order: bool = False
 
 
 def load(state_root: Path | None, environment: Mapping[str, str], cwd: Path) -> Settings:
@@ -33,8 +40,10 @@ def load(state_root: Path | None, environment: Mapping[str, str], cwd: Path) -> 
     `pyproject.toml`, else `cwd`. Raises Usage.
     """
     workspace = _workspace(cwd)
-    named = state_root or environment.get("MERLIN_STATE_ROOT") or _configured(workspace) or DEFAULT_STATE_ROOT
-    for name in ("MERLIN_ACTOR", "MERLIN_DOOR", "TRACEPARENT"):
+    named = (
+        state_root or environment.get("MERLIN_STATE_ROOT") or _configured(workspace, "state_root") or DEFAULT_STATE_ROOT
+    )
+    for name in ("MERLIN_ACTOR", "MERLIN_DOOR", "MERLIN_RUN_ID", "TRACEPARENT"):
         _require_utf8(name, environment.get(name, ""))
     fsync = environment.get("MERLIN_FSYNC", "on")
     if fsync not in ("on", "off"):
@@ -46,7 +55,19 @@ def load(state_root: Path | None, environment: Mapping[str, str], cwd: Path) -> 
         door=environment.get("MERLIN_DOOR") or "cli",
         sync=fsync == "on",
         traceparent=environment.get("TRACEPARENT"),
+        run_id=environment.get("MERLIN_RUN_ID") or None,
+        stops_in_order=environment.get(STOPS_IN_ORDER) == "1",
     )
+
+
+def launcher(given: str | None, environment: Mapping[str, str], workspace: Path) -> str | None:
+    """Give the words that stand before a command in place of the seed's `conda run …`; None for what fits this host.
+
+    Option before environment before `[tool.merlin]`. Raises Usage.
+    """
+    if given is not None and not given.strip():
+        raise Usage("--launcher is empty, as an unset variable is: give the words before a command, or leave it out")
+    return given or environment.get("MERLIN_LAUNCHER") or _configured(workspace, "launcher")
 
 
 def _workspace(cwd: Path) -> Path:
@@ -56,7 +77,7 @@ def _workspace(cwd: Path) -> Path:
     return cwd
 
 
-def _configured(workspace: Path) -> str | None:
+def _configured(workspace: Path, key: str) -> str | None:
     path = workspace / "pyproject.toml"
     if not os.path.isfile(path):  # noqa: PTH113  that of Path raises where nobody may look
         return None
@@ -65,18 +86,22 @@ def _configured(workspace: Path) -> str | None:
     try:
         found: object = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Usage(f"{path} is not TOML ({error}): mend it, or give --state-root") from None
+        raise Usage(f"{path} is not TOML ({error}): mend it, or give {_option(key)}") from None
     except OSError as error:
-        raise Usage(f"{path} cannot be read ({error.strerror}): give access to it, or give --state-root") from None
-    for name in ("tool", "merlin", "state_root"):
+        raise Usage(f"{path} cannot be read ({error.strerror}): give access to it, or give {_option(key)}") from None
+    for name in ("tool", "merlin", key):
         if not isinstance(found, dict):
-            raise Usage(f'{path}: `tool.merlin` is not a table: write `[tool.merlin]` and below it `state_root = "…"`')
-        found = found.get(name, None if name == "state_root" else {})
+            raise Usage(f'{path}: `tool.merlin` is not a table: write `[tool.merlin]` and below it `{key} = "…"`')
+        found = found.get(name, None if name == key else {})
     if found is None:
         return None
     if not isinstance(found, str) or not found:
-        raise Usage(f"{path}: [tool.merlin] state_root is not the text of a path: write one in quotes")
+        raise Usage(f"{path}: [tool.merlin] {key} is not a text that says something: write one in quotes")
     return found
+
+
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
 
 
 def _at_home(path: Path) -> Path:

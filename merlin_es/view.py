@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from merlin_es import waiting
 from merlin_es.errors import NotFound, Usage
 from projections import fresh
 from projections.statuses import STATUSES, TERMINAL
@@ -24,7 +25,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 def status(settings: Settings, run_id: str, *, cached: bool) -> Mapping[str, Any]:
     """Give a run as `run_record.json` has it, after one look at Ray when it has not ended, unless `cached`.
 
-    `stale_since` tells since when the cluster gives no answer. Raises NotFound.
+    `stale_since` tells since when the cluster gives no answer, `execution` where a plan stands that the run is to carry
+    out. Raises NotFound.
     """
     from eventlog.errors import Invalid
 
@@ -33,14 +35,15 @@ def status(settings: Settings, run_id: str, *, cached: bool) -> Mapping[str, Any
     except Invalid as error:
         raise NotFound(str(error)) from None
     if known is not None and (cached or known["status"] in TERMINAL):
-        return known if known["status"] in TERMINAL else {**known, **_staleness(settings)}
+        return _with_execution(known if known["status"] in TERMINAL else {**known, **_staleness(settings)})
     from merlin_es import bootstrap
     from projections.projection import run_json
 
     merlin = bootstrap.build(settings)
     record = merlin.status(run_id, cached=cached)
     stale = merlin.cluster.peek().unreachable_since
-    return {**run_json(record), **({"stale_since": stale} if stale and not record.is_terminal else {})}
+    stale_since = {"stale_since": stale} if stale and not record.is_terminal else {}
+    return _with_execution({**run_json(record), **stale_since})
 
 
 def runs(
@@ -90,6 +93,12 @@ def moment(text: str, now: datetime) -> str:
         except OverflowError:
             raise Usage(f"{text!r} is outside of all time: give one nearer to now") from None
     return then.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _with_execution(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add where the execution of a plan stands now, for a run that is one."""
+    found = waiting.execution(known["workflow"], known["target_dir"])
+    return known if found is None else {**known, "execution": found}
 
 
 def _staleness(settings: Settings) -> dict[str, str]:

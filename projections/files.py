@@ -7,23 +7,33 @@ synced and renamed. The name is not synced: what the disk then has is an older f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from eventlog import Damaged, Disk, EventLog, Head, NotReadable, quiet
-from eventlog.disk import write_all
+from eventlog import Damaged, Disk, EventLog, Head, Layout, NotReadable, quiet
+from eventlog.disk import make_directories, write_all
 from eventlog.frame import origin
 from projections.artifacts import Artifact
 from projections.cluster import ClusterRecord
 from projections.events.base import UnknownEvent
 from projections.fresh import read_document, stamp_of, stamps
 from projections.index import Index
-from projections.layout import CLUSTER, RESOURCES, StateLayout, run_id_of, run_stream
+from projections.layout import (
+    CLUSTER,
+    EXECUTION_BUNDLE,
+    EXECUTION_DIRECTORIES,
+    EXECUTION_STATE,
+    RESOURCES,
+    StateLayout,
+    run_id_of,
+    run_stream,
+)
 from projections.lease_files import LeaseFiles
 from projections.projection import (
     Files,
+    Projection,
     RunState,
     file_names,
     has_projection,
@@ -34,7 +44,7 @@ from projections.run_record import RunRecord
 from projections.statuses import OPEN
 from projections.verdict import Verdict, orphan, verdict_of
 
-__all__ = ["NotPublished", "Publisher", "Verdict", "rebuild", "stamps"]
+__all__ = ["NotPublished", "Publisher", "Verdict", "rebuild", "rebuild_execution", "stamps"]
 
 STREAMS_MAX: Final = 256
 """How many streams a process remembers; of any other it reads the log from its first event."""
@@ -64,10 +74,20 @@ class Folded(NamedTuple):
 class Publisher:
     """Folds streams, and writes the states out. Any number of threads and processes may publish the same stream."""
 
-    def __init__(self, log: EventLog, root: Path, index: Index | None = None, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        root: Path,
+        index: Index | None = None,
+        disk: Disk | None = None,
+        *,
+        layout: Layout | None = None,
+        projections: Callable[[str], Projection[Any, Any]] = projection_of,
+    ) -> None:
         self._log = log
         self.root = root
-        self._layout = StateLayout(root)
+        self._layout = layout or StateLayout(root)
+        self.projection_of = projections
         self._index = index
         self.disk = disk or Disk()
         self._known: dict[str, Folded] = {}  # The least recently used first. Only dict operations that are atomic.
@@ -77,7 +97,7 @@ class Publisher:
         known = self._known.pop(stream, None)
         folded = known and self._go_on(stream, known)
         if folded is None:
-            folded = Folded(*projection_of(stream).fold_all(stream, self._log))
+            folded = Folded(*self.projection_of(stream).fold_all(stream, self._log))
         if folded.head.seq == 0:
             return folded
         self._known[stream] = folded
@@ -136,7 +156,7 @@ class Publisher:
         try:
             with quiet(path, LOCK_LIMIT_S) as fd:
                 folded = self.fold(stream)
-                files = projection_of(stream).files(stream, *folded)
+                files = self.projection_of(stream).files(stream, *folded)
                 changed = [name for name, content in files.items() if _content(self.root / name) != content]
                 if changed and fd is not None:
                     self.disk.sync(fd)  # Whoever wrote the last event may have died before its sync.
@@ -152,6 +172,8 @@ class Publisher:
 
     def _write(self, path: Path, content: bytes) -> None:
         """Replace a file. Only one process at a time does, so whoever comes next takes over what a dead one left."""
+        if not path.parent.is_dir():
+            make_directories(self.disk, path.parent)
         temporary = path.with_name(f".{path.name}.new")
         fd = self.disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
@@ -175,7 +197,7 @@ class Publisher:
         first = next(events, None)
         if first is None or first.head != known.head:
             return None
-        return Folded(*projection_of(stream).fold(events, *known))
+        return Folded(*self.projection_of(stream).fold(events, *known))
 
 
 def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None = None) -> Iterator[Verdict]:
@@ -192,7 +214,10 @@ def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None
             continue
         folded.add(stream)
         try:
-            verdicts = list(leases.verdicts()) if stream == RESOURCES else _verdicts(log, root, stream)
+            if stream == RESOURCES:
+                verdicts = list(leases.verdicts())
+            else:
+                verdicts = _verdicts(log, root, stream, projection_of(stream), file_names(stream))
             if not check:
                 publisher.publish(stream)
                 verdicts = [_written(verdict) for verdict in verdicts]
@@ -208,10 +233,28 @@ def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None
         yield from leases.orphans(set(), with_catalog=True)
 
 
-def _verdicts(log: EventLog, root: Path, stream: str) -> list[Verdict]:
+def rebuild_execution(
+    log: EventLog, publisher: Publisher, target_dir: Path, stream: str, *, check: bool
+) -> list[Verdict]:
+    """Do for the execution of a target directory what `rebuild` does for a state root."""
+    found = [path for name in EXECUTION_DIRECTORIES for path in sorted((target_dir / name).glob("*.json"))]
+    names = [path.relative_to(target_dir).as_posix() for path in found]
+    projection = publisher.projection_of(stream)
+    verdicts = _verdicts(log, target_dir, stream, projection, [*names, EXECUTION_BUNDLE, EXECUTION_STATE])
+    if check:
+        return verdicts
+    publisher.publish(stream)
+    return [_written(verdict) for verdict in verdicts]
+
+
+def _verdicts(
+    log: EventLog,
+    root: Path,
+    stream: str,
+    projection: Projection[Any, Any],
+    names: Sequence[str],
+) -> list[Verdict]:
     """Compare the files of one stream; they are read before the log, which then says at least as much."""
-    projection = projection_of(stream)
-    names = file_names(stream)
     found = {name: _content(root / name) for name in names}
     stamp = stamp_of(read_document(root / names[-1]) or {})
     state, head = projection.origin, origin(stream).head
@@ -222,7 +265,7 @@ def _verdicts(log: EventLog, root: Path, stream: str) -> list[Verdict]:
     files = projection.files(stream, state, head)
     is_of_other_fold = stamp is not None and stamp.fold != projection.version
     verdicts = [
-        verdict_of(name, found[name], content, then.get(name), is_of_other_fold=is_of_other_fold)
+        verdict_of(name, found.get(name), content, then.get(name), is_of_other_fold=is_of_other_fold)
         for name, content in files.items()
     ]
     return [*verdicts, *_orphans(root, [name for name in names if name not in files])]

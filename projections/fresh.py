@@ -6,7 +6,7 @@ Reading a fresh file needs neither the vocabulary of events nor the folds, so th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -16,6 +16,9 @@ from eventlog.names import Head
 from eventlog.tip import surely_ends_at
 from projections.layout import (
     CLUSTER,
+    EXECUTION_STATE,
+    LOG_NAME,
+    OPERATOR_REQUESTS,
     RESOURCES,
     StateLayout,
     artifacts_path,
@@ -35,6 +38,8 @@ CLUSTER_FOLD: Final = 1
 """The same of the cluster."""
 LEASE_FOLD: Final = 1
 """The same of the resources, whose checkpoints are of that version too."""
+EXECUTION_FOLD: Final = 1
+"""The same of an execution."""
 
 Document: TypeAlias = Mapping[str, Any]
 """A projected file as JSON has it."""
@@ -72,6 +77,28 @@ def read_artifacts(root: Path, run_id: str, log: EventLog | None = None) -> list
         return []
     artifacts = _json(artifacts_path(root, run_id))
     return artifacts if isinstance(artifacts, list) and len(artifacts) == record["artifacts"] else None
+
+
+class Execution(NamedTuple):
+    """What the files of an execution say: `execution_state.json`, and all requests sorted by their ids."""
+
+    state: Document
+    requests: Sequence[Document]
+
+
+def read_execution(target_dir: Path) -> Execution | None:
+    """Give the files of an execution when they are up to date; None when they have to be folded."""
+    state = read_document(target_dir / EXECUTION_STATE)
+    stamp = stamp_of(state) if state else None
+    if state is None or stamp is None or stamp.fold != EXECUTION_FOLD:
+        return None
+    found = [_json(path) for path in sorted((target_dir / OPERATOR_REQUESTS).glob("*.json"))]
+    requests = [request for request in found if isinstance(request, dict) and "as_of" in request]
+    # Looked at last: what was published meanwhile has moved the log.
+    if len(requests) != state.get("requests_count") or not surely_ends_at(target_dir / LOG_NAME, stamp.head):
+        return None
+    requests.sort(key=lambda request: str(request["id"]))
+    return Execution(state, [{name: request[name] for name in request if name != "as_of"} for request in requests])
 
 
 def stamps(root: Path) -> Callable[[str], Head | None]:

@@ -25,9 +25,15 @@ RUN_RECORD: Final = "run_record.json"
 ARTIFACTS: Final = "artifacts.json"
 BOOTSTRAP: Final = "bootstrap.json"
 CATALOG: Final = "catalog.json"
+EXECUTION_STATE: Final = "execution_state.json"
+EXECUTION_BUNDLE: Final = "execution_bundle.json"
+TASK_STATES: Final = "task_states"
+OPERATOR_REQUESTS: Final = "operator_requests"
+EXECUTION_DIRECTORIES: Final = (TASK_STATES, OPERATOR_REQUESTS)
 
 _RUN: Final = "run/"
-_LOG: Final = "events.jsonl"
+_EXECUTION: Final = "execution/"
+LOG_NAME: Final = "events.jsonl"
 
 
 class StateLayout:
@@ -40,11 +46,11 @@ class StateLayout:
     def path(self, stream: str) -> Path:
         """Give the log file of `stream`; raises Invalid when a state root has no such stream."""
         if stream == CLUSTER:
-            return self.top / "cluster" / _LOG
+            return self.top / "cluster" / LOG_NAME
         if stream in (LEDGER, RESOURCES, SUBMISSIONS):
-            return self.top / stream / _LOG
+            return self.top / stream / LOG_NAME
         if run_id := run_id_of(stream):
-            return run_path(self.top, run_id) / _LOG
+            return run_path(self.top, run_id) / LOG_NAME
         others = ", ".join(_WITHOUT_RUNS)
         raise Invalid(f"a state root has no stream {stream!r}: it has {others} and {_RUN}<run id>")
 
@@ -67,13 +73,62 @@ class StateLayout:
 
     def log_text(self, run_id: str) -> str:
         """Give the log file of a run as text: paths of many runs are wanted at once."""
-        return f"{self._runs}/{run_id}/{_LOG}"
+        return f"{self._runs}/{run_id}/{LOG_NAME}"
 
     def _logged(self, streams: Iterable[str]) -> Iterator[str]:
         for stream in streams:
             # A first append that was interrupted may leave an empty file.
             if _has_bytes(self.path(stream)):
                 yield stream
+
+
+class TargetLayout:
+    """A target directory as a log sees it: the log of one execution, whose first line says which."""
+
+    def __init__(self, target_dir: Path) -> None:
+        self.top = target_dir
+
+    def path(self, stream: str) -> Path:
+        """Give the log file; raises Invalid for a stream of another kind."""
+        if not stream.startswith(_EXECUTION):
+            raise Invalid(f"a target directory has no stream {stream!r}: it has one {_EXECUTION}<id>")
+        return self.top / LOG_NAME
+
+    def streams(self) -> Iterator[str]:
+        """Yield the one stream, if there is one."""
+        stream = self.stream()
+        if stream is not None:
+            yield stream
+
+    def stream(self) -> str | None:
+        """Give the stream that the log's first line names; None when nothing was recorded, or hardly begun.
+
+        Raises Invalid when the file is something else.
+        """
+        from eventlog.layout import stream_of  # Lists of runs need none of this.
+
+        path = self.top / LOG_NAME
+        if not _has_bytes(path):
+            return None
+        try:
+            return stream_of(path)
+        except Invalid:
+            if b"\n" in path.read_bytes():
+                raise
+            return None  # A first append that was interrupted.
+
+
+def execution_stream(execution_id: str) -> str:
+    """Give the stream of an execution; raises Invalid for what cannot be an id."""
+    if not is_run_id(execution_id):
+        raise Invalid(f"{execution_id!r} cannot be the id of an execution")
+    return _EXECUTION + execution_id
+
+
+def execution_id_of(stream: str) -> str | None:
+    """Give the execution whose stream this is, None when it is not an execution's."""
+    execution_id = stream.removeprefix(_EXECUTION)
+    return execution_id if execution_id != stream and is_run_id(execution_id) else None
 
 
 def is_run_id(name: str) -> bool:

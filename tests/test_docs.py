@@ -72,7 +72,8 @@ def test_the_example_of_the_eventlog_readme_runs(tmp_path: Path) -> None:
 
 
 def test_every_test_that_a_readme_names_exists() -> None:
-    named = set(re.findall(r"`(test_\w+)`", "".join(path.read_text() for path in ROOT.glob("*/README.md"))))
+    readmes = [*ROOT.glob("*/README.md"), *ROOT.glob("merlin_es/*/README.md")]
+    named = set(re.findall(r"`(test_\w+)`", "".join(path.read_text() for path in readmes)))
     written = set(
         re.findall(r"^def (test_\w+)", "".join(p.read_text() for p in ROOT.glob("tests/**/*.py")), re.MULTILINE)
     )
@@ -87,6 +88,15 @@ def test_every_module_is_in_the_table_with_the_question_that_its_docstring_asks(
             continue
         assert f"`{path.stem}`" in table
         assert "?" in str(ast.get_docstring(ast.parse(path.read_text()))).partition("\n\n")[0]
+
+
+def test_every_module_of_targetgen_is_in_its_table_with_the_question_that_its_docstring_asks() -> None:
+    table = (ROOT / "merlin_es" / "targetgen" / "README.md").read_text().partition("## Modules")[2]
+    for path in (ROOT / "merlin_es" / "targetgen").glob("*.py"):
+        if path.stem.startswith("__"):
+            continue
+        asked = " ".join(str(ast.get_docstring(ast.parse(path.read_text()))).split()).partition("?")[0]
+        assert f"| `{path.stem}` | {asked}? |" in table
 
 
 @pytest.mark.parametrize("package", ["eventlog", "projections", "merlin_es"])

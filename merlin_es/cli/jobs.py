@@ -306,7 +306,12 @@ def _status_lines(known: Mapping[str, object]) -> list[tuple[str, object]]:
         ("Cancel requested", "cancel_requested_at"),
         ("Stale since", "stale_since"),
     ]
-    return [(name, known.get(key)) for name, key in names]
+    execution: Mapping[str, object] = known.get("execution") or {}  # type: ignore[assignment]  # as view has it
+    of_execution = [("Execution", "outcome"), ("Current task", "current_task"), ("Open question", "open_question_id")]
+    return [
+        *((name, known.get(key)) for name, key in names),
+        *((name, execution.get(key)) for name, key in of_execution),
+    ]
 
 
 def _print_change(record: RunRecord, output: Output) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from merlin_es.cli.printing import Output, OutputOption, is_dry_run, print_json, printable, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from projections.files import Verdict
 
 
 def rebuild(
@@ -37,6 +42,11 @@ def rebuild(
                 f"the index in {where.state_root} cannot be written ({error}): make room and give access there, "
                 "then repeat the call"
             ) from None
+    print_verdicts(verdicts, output, check=check)
+
+
+def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool) -> None:
+    """Print what was found or done, and end with the exit code that says so."""
     different = [verdict for verdict in verdicts if verdict.state not in ("same", "written")]
     if output == Output.JSON:
         print_json([{"path": str(verdict.path), "state": verdict.state, "why": verdict.why} for verdict in verdicts])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import UserDict
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -45,6 +46,11 @@ class Verbs:
         verb = _last(path)
         self._builders[verb] = lambda: _built(verb, getattr(import_module(path), verb), {})
 
+    def functions_in(self, path: str, *names: str) -> None:
+        """Add functions of one module as verbs, each under its own name."""
+        for name in names:
+            self._builders[name] = partial(_found, path, name)
+
     def group(self, name: str) -> TyperGroup:
         """Build the group, and none of its verbs."""
         group = get_group(self._app)
@@ -64,6 +70,10 @@ def _built(name: str, function: Callable[..., Any], settings: dict[str, Any]) ->
     app = _plain()
     app.command(name, **settings)(function)
     return get_command(app)
+
+
+def _found(path: str, name: str) -> Any:  # noqa: ANN401  likewise
+    return _built(name, getattr(import_module(path), name), {})
 
 
 def _last(path: str) -> str:

@@ -60,6 +60,19 @@ def test_what_is_measured_of_looking_back_has_its_rows_and_a_view_costs_less_tha
     assert rows[0].ours.ratio < 1
 
 
+def test_what_is_measured_of_plans_has_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches import targetgen
+
+    rows = list(targetgen.rows(tmp_path, quick=True))
+    assert [row.what for row in rows] == [
+        "`targetgen plan` of an example",
+        "`targetgen orchestrate` of an example",
+        "read and check a spec",
+    ]
+    assert (tmp_path / "programs" / "build" / "generated" / "targetgen" / "gemmini" / "task_graph.json").is_file()
+
+
 def test_a_program_that_fails_is_not_taken_for_a_fast_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "tools")
     from benches.programs import Failed, Programs

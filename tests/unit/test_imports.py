@@ -23,11 +23,12 @@ class Verbs:
         self.submitting, text = self.imported("--dry-run", "jobs", "submit", *wish)
         self.run_id = text.splitlines()[0].removeprefix("Run ID: ")
 
-    def imported(self, *words: str) -> tuple[set[str], str]:
+    def imported(self, *words: str, group: str = "ray") -> tuple[set[str], str]:
         """Give the names of all modules that a verb imports, and what it prints."""
         mine = {"PYTHONPATH": str(ROOT), "MERLIN_FSYNC": "off", "PYTHONWARNINGS": "ignore"}
+        before = ("--state-root", str(self.top / "s")) if group == "ray" else ()
         done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-m", "merlin_es", "ray", "--state-root", str(self.top / "s"), *words],
+            [sys.executable, "-X", "importtime", "-m", "merlin_es", group, *before, *words],
             cwd=self.top,
             env={**{name: value for name, value in os.environ.items() if not name.startswith("MERLIN_")}, **mine},
             capture_output=True,
@@ -70,3 +71,14 @@ def test_what_is_heavy_is_seen_where_it_is_needed(verbs: Verbs) -> None:
 def test_nothing_imports_ray_or_its_program(verbs: Verbs) -> None:
     assert "ray" not in verbs.submitting
     assert "watchfiles" not in verbs.submitting
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_the_status_of_an_execution_imports_nothing_heavy(verbs: Verbs, output: str) -> None:
+    orchestrated, _ = verbs.imported("orchestrate", "--example", "nvidia_ada", "--out-dir", "out", group="targetgen")
+    imported, text = verbs.imported("status", "--target-dir", "out/nvidia_ada", "-o", output, group="targetgen")
+    assert "implement_runtime_hal" in text
+    assert "projections.fresh" in imported
+    assert not imported & HEAVY
+    assert "merlin_es.bootstrap" not in imported
+    assert "pydantic" in orchestrated

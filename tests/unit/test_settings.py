@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from merlin_es.errors import Usage
-from merlin_es.settings import DEFAULT_STATE_ROOT, load
+from merlin_es.settings import DEFAULT_STATE_ROOT, launcher, load
 
 
 def test_the_option_goes_before_the_environment_before_the_file_before_the_default(tmp_path: Path) -> None:
@@ -98,3 +98,22 @@ def test_the_actor_is_who_is_named_or_the_user_on_this_host(tmp_path: Path) -> N
     user, _, host = load(tmp_path, {}, tmp_path).actor.partition("@")
     assert user
     assert host
+
+
+def test_the_launcher_comes_from_the_option_the_environment_or_the_file(tmp_path: Path) -> None:
+    assert launcher(None, {}, tmp_path) is None
+    (tmp_path / "pyproject.toml").write_text('[tool.merlin]\nlauncher = "from file"\n')
+    environment = {"MERLIN_LAUNCHER": "from environment"}
+    assert launcher("from option", environment, tmp_path) == "from option"
+    assert launcher(None, environment, tmp_path) == "from environment"
+    assert launcher(None, {"MERLIN_LAUNCHER": ""}, tmp_path) == "from file"
+    with pytest.raises(Usage, match="--launcher is empty"):
+        launcher(" ", environment, tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[tool.merlin]\nlauncher = 3\n")
+    with pytest.raises(Usage, match="launcher is not a text"):
+        launcher(None, {}, tmp_path)
+
+
+def test_an_execution_stops_in_order_only_where_that_was_asked_for(tmp_path: Path) -> None:
+    assert not load(None, {"MERLIN_RUN_ID": "r"}, tmp_path).stops_in_order
+    assert load(None, {"MERLIN_STOPS_IN_ORDER": "1"}, tmp_path).stops_in_order

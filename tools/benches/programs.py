@@ -48,6 +48,14 @@ class Programs:
         """Give the words of `merlin ray` on a state root."""
         return [sys.executable, self._merlin, "ray", "--state-root", str(root), *words]
 
+    def targetgen(self, *words: str) -> list[str]:
+        """Give the words of `merlin targetgen`."""
+        return [sys.executable, self._merlin, "targetgen", *words]
+
+    def python(self, program: str) -> list[str]:
+        """Give the words of a Python program of one line."""
+        return [sys.executable, "-c", program]
+
     def typer(self) -> list[str]:
         """Give the words of an app with one command that only greets."""
         return [sys.executable, self._typer, "ada"]

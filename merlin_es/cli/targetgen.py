@@ -1,0 +1,290 @@
+"""What does `merlin targetgen` take? A capability spec, and what is to be made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from merlin_es.cli.printing import (
+    Output,
+    OutputOption,
+    is_dry_run,
+    print_json,
+    print_lines,
+    printable,
+    require_path,
+    settings,
+)
+from merlin_es.cli.verbs import Verbs
+
+if TYPE_CHECKING:
+    from merlin_es.targetgen.inputs import Inputs
+
+OUT_DIR = "build/generated/targetgen"
+
+Capability = Annotated[str | None, typer.Argument(metavar="[CAPABILITY]", help="A capability spec, a YAML file.")]
+Example = Annotated[str | None, typer.Option(metavar="NAME", help="A spec that comes with Merlin, instead of a path.")]
+Overlay = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="A deployment overlay; with --example also the name of one of its own."),
+]
+OutDir = Annotated[str, typer.Option(metavar="PATH", help="Where target directories lie, from the workspace.")]
+FromDir = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="A target directory, whose own inputs are used when no spec is given."),
+]
+Backend = Annotated[str, typer.Option(metavar="NAME", help="Who is prompted: none, manualllm or provider.")]
+Agent = Annotated[str | None, typer.Option(metavar="NAME", help="Which agent the prompts are for.")]
+PromptsDir = Annotated[str | None, typer.Option(metavar="PATH", help="Where prompts lie, from the workspace.")]
+
+app = Verbs("Plan a new hardware target, and carry the plan out.")
+
+
+@app.callback()
+def targetgen(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and write nothing.")] = False,
+) -> None:
+    """Plan a new hardware target, and carry the plan out."""
+    context.obj = (dry_run, None)
+
+
+@app.command()
+def validate(
+    context: typer.Context,
+    capability: Capability = None,
+    example: Example = None,
+    overlay: Overlay = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Check a spec and an overlay: everything that is wrong, at once."""
+    from merlin_es.targetgen import planning
+    from merlin_es.targetgen.inputs import missing
+
+    inputs = read_inputs(capability, example, overlay)
+    plan = planning.plan(inputs.capability, inputs.overlay)
+    absent = missing(inputs.capability.references, settings(context).workspace)
+    name = inputs.overlay.name if inputs.overlay else None
+    if output == Output.JSON:
+        print_json({"target": plan.target, "overlay": name, "notes": list(plan.notes), "missing_references": absent})
+        return
+    print_lines([("Validated capability spec", plan.target), ("Validated deployment overlay", name)])
+    say([*plan.notes, *([f"not in this workspace: {', '.join(absent)}"] if absent else [])])
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    capability: Capability = None,
+    example: Example = None,
+    overlay: Overlay = None,
+    out_dir: OutDir = OUT_DIR,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Derive plan, task graph, verification ladder and views of a target."""
+    from merlin_es.targetgen import outputs, planning
+
+    inputs = read_inputs(capability, example, overlay)
+    made = planning.plan(inputs.capability, inputs.overlay)
+    directory = below(context, out_dir, "--out-dir") / made.target
+    files = made.files()
+    if not is_dry_run(context):
+        outputs.write(directory, files)
+        outputs.remove_optional(directory, planning.OPTIONAL, files)
+    if output == Output.JSON:
+        print_json(
+            {
+                "target": made.target,
+                "primary_integration": made.classification.primary,
+                "task_count": len(made.tasks),
+                "output_directory": str(directory),
+                "files": sorted(files),
+                "notes": list(made.notes),
+            }
+        )
+        return
+    print_lines(
+        [
+            ("Planned target", made.target),
+            ("Primary integration", made.classification.primary),
+            ("Task count", len(made.tasks)),
+            ("Output directory", directory),
+        ]
+    )
+    say(made.notes)
+
+
+@app.command()
+def generate(
+    context: typer.Context,
+    capability: Capability = None,
+    example: Example = None,
+    overlay: Overlay = None,
+    out_dir: OutDir = OUT_DIR,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Lay out the files that a target begins with, each where it would lie in the repository."""
+    from merlin_es.targetgen import generation
+
+    inputs = read_inputs(capability, example, overlay)
+    directory = below(context, out_dir, "--out-dir") / inputs.capability.identity.name
+    made = _generated(context, inputs, directory, is_staged=False)
+    written: list[tuple[str, object]] = [
+        ("Generated scaffold files", made["scaffold_files"]),
+        ("Generated root", directory / generation.TREE),
+        ("Generation summary", directory / "generation_summary.md"),
+    ]
+    if output == Output.JSON:
+        print_json({**made, "output_directory": str(directory)})
+        return
+    print_lines(
+        [
+            ("Generated target scaffold", made["target"]),
+            ("Primary integration", made["primary_integration"]),
+            *([] if is_dry_run(context) else written),
+            ("Output directory", directory),
+        ]
+    )
+    say(made["notes"])
+
+
+@app.command("stage-mutation")
+def stage_mutation(
+    context: typer.Context,
+    capability: Capability = None,
+    example: Example = None,
+    overlay: Overlay = None,
+    from_dir: FromDir = None,
+    out_dir: OutDir = OUT_DIR,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Lay out what would be proposed as a change of the repository, and change nothing of it."""
+    from merlin_es.targetgen import generation
+
+    given = None if from_dir is None else below(context, from_dir, "--from-dir")
+    inputs = read_inputs(capability, example, overlay, given)
+    directory = given or below(context, out_dir, "--out-dir") / inputs.capability.identity.name
+    made = _generated(context, inputs, directory, is_staged=True)
+    written: list[tuple[str, object]] = [
+        ("Mutation candidates", made["mutation_candidates"]),
+        ("Proposed branch", made["branch_name"]),
+        ("Proposed tree", directory / generation.PROPOSED),
+        ("Proposal brief", directory / "mutation" / "proposal_brief.md"),
+    ]
+    if output == Output.JSON:
+        print_json({**made, "target_directory": str(directory)})
+        return
+    print_lines(
+        [
+            ("Staged mutation bundle for", made["target"]),
+            ("Mode", "non-live"),
+            *([] if is_dry_run(context) else written),
+            ("Target directory", directory),
+        ]
+    )
+    say(made["notes"])
+
+
+@app.command()
+def explain(
+    capability: Capability = None,
+    example: Example = None,
+    overlay: Overlay = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Say in a page what a target is, and what its plan is."""
+    from merlin_es.targetgen import planning
+    from merlin_es.targetgen.explanation import explanation
+
+    inputs = read_inputs(capability, example, overlay)
+    made = planning.plan(inputs.capability, inputs.overlay)
+    if output == Output.JSON:
+        documents = made.as_json()
+        print_json({**documents["support_plan.json"], "tasks": documents["task_graph.json"], "notes": list(made.notes)})
+        return
+    for line in explanation(made):
+        typer.echo(printable(line))
+    say(made.notes)
+
+
+app.functions_in("merlin_es.cli.execution", "orchestrate", "execute", "answer", "status", "rebuild")
+
+
+def read_inputs(
+    capability: str | None, example: str | None, overlay: str | None, from_dir: Path | None = None
+) -> Inputs:
+    """Read the spec and the overlay that were asked for, by path, as an example, or as a target directory has them."""
+    from merlin_es.errors import Usage
+    from merlin_es.targetgen import inputs
+
+    if capability is not None and example is not None:
+        raise Usage("there are a path and --example: give one of them")
+    cwd = here()
+    if example is not None:
+        own = inputs.example_overlay(example, overlay) if overlay else None
+        return inputs.read(
+            inputs.example(example), own or (inputs.typed(overlay, cwd) if overlay is not None else None)
+        )
+    if capability is not None:
+        return inputs.read(inputs.typed(capability, cwd), None if overlay is None else inputs.typed(overlay, cwd))
+    if from_dir is None:
+        names = ", ".join(inputs.example_names())
+        raise Usage(f"there is no capability spec: give the path of one, or --example with one of {names}")
+    return inputs.snapshot(from_dir, None if overlay is None else inputs.typed(overlay, cwd))
+
+
+def here() -> Path:
+    """Return the current directory; raises Usage where there is none any more."""
+    from merlin_es.errors import Usage
+
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise Usage(f"the current directory cannot be entered ({error.strerror}): change to another one") from None
+
+
+def below(context: typer.Context, path: str, option: str) -> Path:
+    """Return a directory that is taken from the workspace."""
+    from merlin_es.targetgen.inputs import typed
+
+    require_path(path, option)
+    return typed(path, settings(context).workspace).path
+
+
+def say(notes: list[str] | tuple[str, ...]) -> None:
+    """Tell people what is no error and should be looked at."""
+    for note in notes:
+        typer.echo(printable(f"note: {note}"), err=True)
+
+
+def _generated(context: typer.Context, inputs: Inputs, directory: Path, *, is_staged: bool) -> dict[str, Any]:
+    """Write a scaffold, and a proposal when it is to be staged, and return what was written."""
+    from merlin_es.targetgen import generation, outputs, planning, scaffold
+    from merlin_es.targetgen.inputs import existing
+
+    made = planning.plan(inputs.capability, inputs.overlay)
+    kept = existing(scaffold.views_in_the_repository(made), settings(context).workspace)
+    files = scaffold.scaffold(made, kept)
+    proposed = generation.proposed_files(made, files, str(directory)) if is_staged else {}
+    all_files = {**generation.generated_files(made, files, inputs.snapshot, str(directory)), **proposed}
+    edited: list[str] = []
+    if not is_dry_run(context):
+        edited = outputs.write_generation(directory, all_files)
+        outputs.remove_optional(directory, generation.OPTIONAL, all_files)
+    return {
+        "target": made.target,
+        "primary_integration": made.classification.primary,
+        "scaffold_files": len(files),
+        **(
+            {"mutation_candidates": len(generation.candidates(made, files)), "branch_name": generation.branch(made)}
+            if is_staged
+            else {}
+        ),
+        "files": sorted(all_files),
+        "notes": [
+            *made.notes,
+            *(f"{name} is of an earlier spec and was edited: it stays; remove it by hand" for name in edited),
+        ],
+    }
