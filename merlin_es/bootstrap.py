@@ -41,9 +41,10 @@ from merlin_es.turns import Turns
 from merlin_es.watch import ring
 from merlin_es.witness import WitnessFiles
 from projections.cluster import ClusterRecord
+from projections.execution_files import execution_folds
 from projections.files import Publisher, stamps
 from projections.index import Index
-from projections.layout import StateLayout
+from projections.layout import LOG_NAME, StateLayout, execution_id_of, is_run_id
 from projections.lease_files import LeaseFiles
 from projections.snapshots import Snapshots
 
@@ -143,9 +144,30 @@ def past(settings: Settings) -> Past:
     return Past(log, settings.state_root, Snapshots(log, settings.state_root), lambda: datetime.now(UTC))
 
 
+def past_of(settings: Settings, name: str) -> tuple[Past, str]:
+    """Open the past that something is in, and give its name there: a run, a stream, or a file or directory.
+
+    What lies in the directory of an execution is looked up there.
+    """
+    known = past(settings)
+    place = Path(settings.workspace, name)
+    directory = next((each for each in (place, *place.parents) if (each / LOG_NAME).is_file()), None)
+    if directory is None or directory.is_relative_to(settings.state_root) or (is_run_id(name) and known.knows(name)):
+        return known, name
+    there = target_directory(settings, directory)
+    stream = there.stream
+    if stream is None or execution_id_of(stream) is None:
+        return known, name
+    folds = execution_folds(there.bundle_document)
+    snapshots = Snapshots(there.log, settings.state_root, projections=folds.projection_of)
+    return Past(
+        there.log, directory, snapshots, lambda: datetime.now(UTC), folds
+    ), stream if place == directory else str(place)
+
+
 def forks(settings: Settings) -> Forks:
     """Wire what makes runs from the past of others."""
-    return Forks(build(settings), past(settings))
+    return Forks(build(settings), past(settings), lambda path: target_directory(settings, path))
 
 
 def connect(address: str, token_path: Path | None) -> JobServer:

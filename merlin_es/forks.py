@@ -5,7 +5,7 @@ With what was asked for then, but for what is asked for anew, and with the files
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -15,13 +15,18 @@ from merlin_es.app import Merlin
 from merlin_es.commands import ForkRun, SubmitRun
 from merlin_es.errors import MerlinError, NotFound, Refused, Usage
 from merlin_es.fetch import fetch
-from merlin_es.moments import Point
+from merlin_es.moments import AtType, Point, find, last_by, parse
 from merlin_es.past import Past
 from merlin_es.run_ids import new_run_id
+from merlin_es.targetgen import forking
+from merlin_es.targetgen.target_dir import TargetDirectory
+from merlin_es.waiting import WORKFLOW
 from projections.artifacts import Artifact
-from projections.layout import run_stream
+from projections.events.run import RUN_EVENTS
+from projections.layout import run_id_of, run_stream
 from projections.projection import RunState
 from projections.run_record import RunRecord
+from projections.snapshots import Stand
 
 SOURCE: Final = "fork"
 _KEPT: Final = tuple(each.name for each in fields(SubmitRun) if each.name not in ("run_id", "source", "leases"))
@@ -52,6 +57,20 @@ class Forks:
 
     merlin: Merlin
     past: Past
+    directory: Callable[[Path], TargetDirectory]
+
+    def point(self, name: str, moment: str | None) -> Point:
+        """Give the event of a run that is meant; a type of event of its execution means what the run was then."""
+        stream = self.past.folded(name)
+        run_id = run_id_of(stream)
+        meant = None if moment is None else parse(moment, self.past.now())
+        execution = self.past.execution_of(run_id) if run_id and isinstance(meant, AtType) else None
+        if meant is None or execution is None or meant.type in RUN_EVENTS.types:  # type: ignore[union-attr]  # a type
+            return self.past.point(stream, moment)
+        log = self.past.elsewhere[execution]
+        found = find(meant, execution, log.read(execution))
+        event = next(log.read(execution, found.seq))
+        return Point(last_by(event.time, self.past.log.read(stream))[0] or 1, found.note, found.seq)
 
     def fork(self, name: str, point: Point, changes: Changes, *, dry_run: bool = False) -> Forked:
         """Have a run go on from event `point` of the one called `name`, with something changed.
@@ -63,12 +82,32 @@ class Forks:
         if not isinstance(state, RunState) or state.record is None:
             raise NotFound(f"{stream}#{point.seq} is no run: name one, and a moment at which it was asked for")
         run_id = new_run_id(state.record.request.target, self.merlin.host.now())
+        if state.record.request.workflow == WORKFLOW:
+            return self._fork_execution(state.record, Stand(state, head), point, run_id, changes, dry_run=dry_run)
         command = fork_of(state.record, head, run_id, changes)
         missing: Mapping[str, str] = {}
         if changes.target_dir is not None and not dry_run:
             made, there = state.artifacts.files or (), Path(state.record.request.target_dir)
             missing = restore(made, there, Path(changes.target_dir), self.merlin.blobs)
         return Forked(self.merlin.fork(command, dry_run=dry_run), missing)
+
+    def _fork_execution(
+        self, record: RunRecord, stand: Stand, point: Point, run_id: str, changes: Changes, *, dry_run: bool
+    ) -> Forked:
+        """Do that with a run that carries out a plan: in a new directory, with all that had happened to it by then."""
+        name, old = run_id[-8:], Path(record.request.target_dir)
+        new = Path(changes.target_dir or old.with_name(f"{old.name}-fork-{name}"))
+        parent = self.directory(old)
+        stream = parent.stream
+        if stream is None:
+            raise NotFound(f"{old} holds no execution any more, so nothing of it can be brought back")
+        last = point.execution_seq or last_by(record.updated_at, parent.log.read(stream))[0]
+        last = forking.point_for(parent, last, changes.answers)
+        words = tuple(str(new) if word == str(old) else word for word in changes.command or record.request.command)
+        command = fork_of(record, stand.head, run_id, replace(changes, command=words, target_dir=str(new), answers={}))
+        if not dry_run:
+            forking.fork(parent, last, self.directory(new), name, changes.answers)
+        return Forked(self.merlin.fork(replace(command, answers=changes.answers), dry_run=dry_run))
 
 
 def fork_of(record: RunRecord, head: Head, run_id: str, changes: Changes) -> ForkRun:

@@ -62,10 +62,14 @@ Moment: TypeAlias = AtSeq | AtTime | AtId | AtType
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The event that is meant. `note` says what whoever asked should know of it: that the clock jumped."""
+    """The event that is meant. `note` says what whoever asked should know of it: that the clock jumped.
+
+    `execution_seq` is there where an event of the run's execution was meant in the first place.
+    """
 
     seq: int
     note: str = ""
+    execution_seq: int | None = None
 
 
 def parse(text: str, now: datetime) -> Moment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
@@ -22,9 +22,9 @@ from projections import alignment, patch
 from projections.alignment import Pair
 from projections.causes import LED_TO_BY, is_of_the_same
 from projections.history import ABSENT, Absent, Change, Step, changes, steps
-from projections.layout import RESOURCES, is_run_id, run_id_of, run_stream
+from projections.layout import RESOURCES, TargetLayout, execution_id_of, is_run_id, run_id_of, run_stream
 from projections.patch import Json, NoSuchPlace
-from projections.projection import Files, all_files, file_names, has_projection, may_be_folded, projection_of
+from projections.projection import STATE_ROOT, Files, Folds
 from projections.snapshots import Snapshots, Stand
 from projections.timeline import Concerns, Place, Timeline, cause_of
 
@@ -88,12 +88,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Past:
-    """The past of all streams of a state root. `now` is the wall clock, which only `2h ago` is read by."""
+    """The past of all streams of a state root, or of one execution, as `folds` says.
+
+    `now` is the wall clock, which only `2h ago` is read by. `elsewhere` are the logs of executions that were met.
+    """
 
     log: FileLog
     root: Path
     snapshots: Snapshots
     now: Callable[[], datetime]
+    folds: Folds = STATE_ROOT
+    elsewhere: dict[str, FileLog] = field(default_factory=dict)
 
     def stream(self, name: str) -> str:
         """Give the stream of that name, or of the run with that id; raises NotFound when it has no events."""
@@ -105,10 +110,14 @@ class Past:
             )
         return stream
 
+    def knows(self, name: str) -> bool:
+        """Tell whether there is a stream of that name, or a run with that id."""
+        return self._has_events(name) or (is_run_id(name) and self._has_events(run_stream(name)))
+
     def folded(self, name: str) -> str:
         """Give the stream of that name, of which there are states; raises NotFound and Usage."""
         stream = self.stream(name)
-        if not has_projection(stream):
+        if not self.folds.has(stream):
             raise Usage(f"nothing is folded from {stream}: `merlin ray events {stream}` shows what is in it")
         return stream
 
@@ -130,20 +139,20 @@ class Past:
 
     def event(self, place: Place) -> Event | None:
         """Give one event."""
-        if not self._has_events(place.stream):
+        if place.seq < 1 or not (place.stream in self.elsewhere or self._has_events(place.stream)):
             return None
-        event = next(self.log.read(place.stream, place.seq), None) if place.seq >= 1 else None
+        event = next(self._log_of(place.stream).read(place.stream, place.seq), None)
         return event if event is not None and event.seq == place.seq else None
 
     def replay(self, stream: str, first: int, last: int | None = None) -> Iterator[Step]:
         """Yield the events of `stream` from `first` to `last`, each with what it changed."""
-        return steps(stream, self.snapshots.steps(stream, first, last))
+        return steps(stream, self.snapshots.steps(stream, first, last), self.folds)
 
     def end(self, name: str, moment: str | None) -> End:
         """Give one side of a comparison."""
         stream = self.folded(name)
         point = self.point(stream, moment)
-        return End(stream, file_names(stream)[-1], point, self.at(stream, point.seq))
+        return End(stream, self.folds.main(stream), point, self.at(stream, point.seq))
 
     def difference(self, one: End, two: End) -> Difference:
         """Compare two sides."""
@@ -183,7 +192,7 @@ class Past:
 
         `since` is the first event that is wanted; where there are several streams, it stands for its time.
         """
-        timeline = Timeline(self.log.read)
+        timeline = Timeline(lambda stream, first: self._log_of(stream).read(stream, first))
         if name is None:
             self.widen(timeline, None, since)
             return timeline
@@ -203,6 +212,25 @@ class Past:
         run_id = run_id_of(self.stream(name))
         if run_id is not None and RESOURCES not in timeline and self._has_events(RESOURCES):
             timeline.add(RESOURCES, wants=Concerns(run_id, self._begin_of(name, since)))
+        execution = self.execution_of(run_id) if run_id is not None else None
+        if execution is not None and execution not in timeline:
+            timeline.add(execution, wants=_within(run_id, self._begin_of(name, since)))
+
+    def execution_of(self, run_id: str) -> str | None:
+        """Give the stream of the execution that lies in the target directory of a run; None when there is none."""
+        stream = run_stream(run_id)
+        record = self.at(stream, self.log.head(stream).seq).state.record
+        if record is None:
+            return None
+        layout = TargetLayout(Path(record.request.target_dir))
+        try:
+            execution = layout.stream()
+        except (Invalid, OSError):
+            return None
+        if execution is None or execution_id_of(execution) is None:
+            return None
+        self.elsewhere.setdefault(execution, FileLog(layout))
+        return execution
 
     def follow(
         self, timeline: Timeline, name: str | None, since: str | None = None, stop: threading.Event | None = None
@@ -223,7 +251,7 @@ class Past:
     def mark(self, stream: str) -> tuple[int, int, int]:
         """Give what changes whenever the log of a stream does."""
         try:
-            found = self.log.path(stream).stat()
+            found = self._log_of(stream).path(stream).stat()
         except OSError:
             return (0, 0, 0)
         return (found.st_size, found.st_mtime_ns, found.st_ino)
@@ -246,7 +274,7 @@ class Past:
     def why_field(self, name: str, field: str, moment: str | None = None) -> Explanation:
         """Tell the same of a field of a run, like `status` or `attempts/0/node_id`; raises NotFound and Usage."""
         pointer = f"/{field.lstrip('/')}"
-        return self.why(str(self.root / file_names(self.folded(name))[-1]), pointer, moment)
+        return self.why(str(self.root / self.folds.main(self.folded(name))), pointer, moment)
 
     def file(self, text: str) -> tuple[str, str]:
         """Give the stream that a file is folded from, and its path under the state root; raises NotFound."""
@@ -258,7 +286,7 @@ class Past:
             for directory in path.parents:
                 if (directory / LOG_NAME).is_file():
                     stream = self._stream_in(directory / LOG_NAME)
-                    if stream and has_projection(stream) and may_be_folded(stream, name):
+                    if stream and self.folds.has(stream) and self.folds.owns(stream, name):
                         return stream, name
                     break
         raise NotFound(
@@ -297,9 +325,12 @@ class Past:
 
     def _comparable(self, one: End, two: End) -> tuple[Files, Files]:
         """Give the files of two sides, those of the second under the names of the first."""
-        sides = [all_files(end.stream, *end.stand) for end in (one, two)]
+        sides = [self.folds.all_files(end.stream, *end.stand) for end in (one, two)]
         top, other = (end.main.rpartition("/")[0] for end in (one, two))
         return sides[0], {f"{top}{name.removeprefix(other)}": content for name, content in sides[1].items()}
+
+    def _log_of(self, stream: str) -> FileLog:
+        return self.elsewhere.get(stream, self.log)
 
     def _stream_in(self, path: Path) -> str | None:
         try:
@@ -319,7 +350,7 @@ class Past:
         value: Json | Absent = ABSENT
         part = b""
         for _, event, stand in self.snapshots.steps(stream, 1, last):
-            content = projection_of(stream).files(stream, *stand).get(name)
+            content = self.folds.projection_of(stream).files(stream, *stand).get(name)
             if content is None or (new := _part(content, keys[0])) == part:  # What is not written out stays as it was.
                 continue
             part = new
@@ -329,7 +360,7 @@ class Past:
 
     def _fields(self, stream: str, name: str, keys: tuple[str, ...], last: int) -> str:
         """Say which fields there are near a place that is not there."""
-        content = all_files(stream, *self.at(stream, last)).get(name)
+        content = self.folds.all_files(stream, *self.at(stream, last)).get(name)
         if content is None:
             return "the file is not there at that moment"
         document: Json = msgspec.json.decode(content)
@@ -351,12 +382,17 @@ class Past:
         kinds = LED_TO_BY.get(event.type, ())
         if not kinds or event.seq == 1:
             return None
-        data, before = event.data, self.log.read_backwards(event.stream, event.seq - 1)
+        data, before = event.data, self._log_of(event.stream).read_backwards(event.stream, event.seq - 1)
         return next((each for each in before if each.type in kinds and is_of_the_same(data, each.data)), None)
 
 
 def _own_name(end: End) -> str:
     return run_id_of(end.stream) or ""
+
+
+def _within(run_id: str | None, since: str) -> Callable[[Event], bool]:
+    """Want what was done within a run, and what people did meanwhile outside of any."""
+    return lambda event: event.corr in (None, run_id) and event.time >= since
 
 
 def _since(time: str) -> Callable[[Event], bool]:

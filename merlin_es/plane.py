@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from eventlog import Damaged, NotReadable
 from merlin_es.moments import last_by
 from merlin_es.past import Past
+from merlin_es.waiting import WORKFLOW
 from projections.cluster import NOT_STARTED, ClusterRecord
 from projections.events.base import UnknownEvent
+from projections.events.execution import EXECUTION_EVENTS
+from projections.execution import ExecutionState, evolve
 from projections.index import Index, RunRow
 from projections.layout import CLUSTER, RESOURCES, run_stream
 from projections.lease_state import Resources
@@ -47,6 +51,17 @@ class Held:
     waiting: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A question that waited for somebody's word, in the execution of a run."""
+
+    run_id: str
+    question_id: str
+    question: str
+    options: tuple[str, ...]
+    since: str
+
+
 @dataclass(slots=True)
 class Plane:
     """Everything, at `time`; `runs` counts them by status, `open` are those that had not ended.
@@ -62,6 +77,7 @@ class Plane:
     runs: dict[str, int] = field(default_factory=dict)
     open: list[RunThen] = field(default_factory=list)
     keys: list[Held] = field(default_factory=list)
+    questions: list[Open] = field(default_factory=list)
     doubtful: list[str] = field(default_factory=list)
     sick: dict[str, str] = field(default_factory=dict)
 
@@ -73,10 +89,13 @@ def at(time: str, past: Past, index: Index) -> Plane:
     plane.cluster = cluster_json(cluster)
     plane.keys = list(_keys(_then(past, RESOURCES, plane)))
     counted: Counter[str] = Counter()
+    executions: set[str] = set()
     for row in reversed(index.list()):
         run = _run(row, past, plane)
         if run:
             counted[run.status] += 1
+            if row.workflow == WORKFLOW:
+                plane.questions.extend(_question(row.run_id, past, plane, executions))
             if run.status in OPEN or run.status == "lost":
                 plane.open.append(run)
     plane.runs = {status: counted[status] for status in STATUSES if counted[status]}
@@ -97,6 +116,27 @@ def _keys(state: Resources | None) -> Iterator[Held]:
                 key.status,
                 waiting,
             )
+
+
+def _question(run_id: str, past: Past, plane: Plane, seen: set[str]) -> Iterator[Open]:
+    """Yield what was open in the execution of a run; the one that several runs carried out is asked once."""
+    stream = past.execution_of(run_id)
+    if stream is None or stream in seen:
+        return
+    seen.add(stream)
+    state = ExecutionState()
+    try:
+        seq, _ = last_by(plane.time, past.elsewhere[stream].read(stream))
+        events = takewhile(lambda event: event.seq <= seq, past.elsewhere[stream].read(stream))
+        for recorded in EXECUTION_EVENTS.decode(events):
+            state = evolve(state, recorded)
+    except (Damaged, NotReadable, UnknownEvent) as error:
+        plane.sick[stream] = str(error)
+        return
+    for request in state.requests.values():
+        if request.status == "open" and not request.withdrawn:
+            options = tuple(option.id for option in request.options)
+            yield Open(run_id, request.id, request.question, options, request.created_at)
 
 
 def _run(row: RunRow, past: Past, plane: Plane) -> RunThen | None:

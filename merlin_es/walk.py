@@ -46,6 +46,7 @@ class Walk:
     def __init__(self, past: Past, stream: str) -> None:
         self.stream = stream
         self.length = past.log.head(stream).seq
+        self.main = past.folds.main(stream)
         self._past = past
         self._every = past.snapshots.every
         self._stretches: dict[int, _Stretch] = {}  # The least recently used first.
@@ -59,11 +60,11 @@ class Walk:
         event = stretch.events[place]
         before, after = stretch.stands[place : place + 2]
         because = next(self._past.causes(event), None)
-        return Sight(event, changes_of(self.stream, before, after), because, after)
+        return Sight(event, changes_of(self.stream, before, after, self._past.folds), because, after)
 
     def documents(self, sight: Sight) -> dict[str, Json]:
         """Give what the files said then."""
-        return documents(self.stream, sight.stand)
+        return documents(self.stream, sight.stand, self._past.folds)
 
     def warm(self) -> Iterator[int]:
         """Go through the whole log once, so that jumps need not; yields how far that has come."""

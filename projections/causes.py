@@ -13,6 +13,18 @@ _BEGINNINGS: Final = ("run.requested", "run.forked", "run.adopted")
 _UNDER_WAY: Final = ("run.started", "run.recovered", "run.submitted", "run.submission_started", "run.adopted")
 _WANTED: Final = ("claim.queued", "claim.renewed")
 _HELD: Final = ("lease.transferred", "lease.renewed", "lease.accepted", "lease.granted")
+_STEP: Final = ("task.step_started",)
+_TOLD: Final = ("question.resolved", "task.device_leased", "task.credential_found")
+_DONE: Final = (
+    "prompt.emitted",
+    "agent.ended",
+    "response.accepted",
+    "response.refused",
+    "mutation.recorded",
+    "mutation.worktree_prepared",
+    "mutation.applied",
+    "validation.ended",
+)
 _CLUSTER: Final = ("cluster.reachable", "cluster.session_changed", "cluster.attached", "cluster.started")
 
 LED_TO_BY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -37,6 +49,27 @@ LED_TO_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "run.anomaly_seen": (*_BEGINNINGS, *_UNDER_WAY),
     "run.logs_captured": _UNDER_WAY,
     "run.artifacts_indexed": _UNDER_WAY,
+    "execution.files_delivered": ("execution.prepared", "execution.forked"),
+    "task.preflighted": ("execution.prepared", "execution.reset", "task.retried"),
+    "task.step_started": (*_TOLD, *_DONE, "task.preflighted", "task.retried"),
+    "task.outputs_produced": _STEP,
+    "task.blocked": (*_STEP, *_TOLD, *_DONE, "task.preflighted"),
+    "task.completed": (*_DONE, *_TOLD, "task.outputs_produced"),
+    "question.asked": (*_DONE, "task.preflighted", "task.retried"),
+    "question.shared": ("question.asked",),
+    "question.answered": ("question.asked", "question.paused"),
+    "question.paused": ("question.answered",),
+    "question.resolved": ("question.answered", "question.asked"),
+    "task.device_leased": ("task.preflighted",),
+    "task.credential_found": ("task.preflighted",),
+    "prompt.emitted": _STEP,
+    "agent.ended": _STEP,
+    "response.accepted": _STEP,
+    "response.refused": _STEP,
+    "mutation.recorded": (*_TOLD, *_STEP),
+    "mutation.worktree_prepared": _STEP,
+    "mutation.applied": _STEP,
+    "validation.ended": _STEP,
     "claim.renewed": _WANTED,
     "claim.cancelled": _WANTED,
     "claim.abandoned": _WANTED,
@@ -57,7 +90,7 @@ LED_TO_BY: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The types that can lead to an event of a type."""
 
-SUBJECTS: Final = ("lease_id", "claim_id")
+SUBJECTS: Final = ("lease_id", "claim_id", "request_id", "task_id")
 """What names the one thing that an event is about, where there are many in one stream."""
 
 

@@ -11,7 +11,7 @@ import msgspec
 from eventlog import Event
 from projections import patch
 from projections.patch import Json
-from projections.projection import Files, all_files
+from projections.projection import STATE_ROOT, Files, Folds
 from projections.snapshots import Stand
 
 STAMP: Final = "as_of"
@@ -46,17 +46,17 @@ class Step:
     changes: tuple[Change, ...]
 
 
-def documents(stream: str, stand: Stand) -> dict[str, Json]:
+def documents(stream: str, stand: Stand, folds: Folds = STATE_ROOT) -> dict[str, Json]:
     """Give what the files of `stream` said, by their paths under the state root."""
-    return {name: cast("Json", msgspec.json.decode(content)) for name, content in _files(stream, stand).items()}
+    return {name: cast("Json", msgspec.json.decode(content)) for name, content in _files(stream, stand, folds).items()}
 
 
-def steps(stream: str, triples: Iterable[tuple[Stand, Event, Stand]]) -> Iterator[Step]:
+def steps(stream: str, triples: Iterable[tuple[Stand, Event, Stand]], folds: Folds = STATE_ROOT) -> Iterator[Step]:
     """Yield the events of `stream`, each with what it changed from what was before to what is after."""
     files: Files | None = None
     for before, event, after in triples:
-        old = _files(stream, before) if files is None else files
-        files = _files(stream, after)
+        old = _files(stream, before, folds) if files is None else files
+        files = _files(stream, after, folds)
         yield Step(event, tuple(_changed(old, files)))
 
 
@@ -67,17 +67,17 @@ def changes(before: Files, after: Files) -> Iterator[Change]:
             yield from _changes(name, _decoded(before, name), _decoded(after, name))
 
 
-def changes_of(stream: str, before: Stand, after: Stand) -> tuple[Change, ...]:
+def changes_of(stream: str, before: Stand, after: Stand, folds: Folds = STATE_ROOT) -> tuple[Change, ...]:
     """Give what one event has changed in the files of `stream`; what it does not write out stays as it was."""
-    return tuple(_changed(_files(stream, before), _files(stream, after)))
+    return tuple(_changed(_files(stream, before, folds), _files(stream, after, folds)))
 
 
 def _changed(before: Files, after: Files) -> Iterator[Change]:
     return changes({name: content for name, content in before.items() if name in after}, after)
 
 
-def _files(stream: str, stand: Stand) -> Files:
-    return all_files(stream, *stand) if stand.head.seq else {}
+def _files(stream: str, stand: Stand, folds: Folds) -> Files:
+    return folds.all_files(stream, *stand) if stand.head.seq else {}
 
 
 def _decoded(files: Files, name: str) -> Json:

@@ -136,6 +136,25 @@ def file_names(stream: str) -> tuple[str, ...]:
     return tuple(f"{directory}/{name}" for name in (RUN_REQUEST, ARTIFACTS, RUN_RECORD))
 
 
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """What is folded under one directory, be it a state root or that of one execution.
+
+    `main` names the file of a stream that says where it stands; `owns` tells whether a file is one of a stream's.
+    """
+
+    has: Callable[[str], bool]
+    projection_of: Callable[[str], Projection[Any, Any]]
+    all_files: Callable[[str, Any, Head], Files]
+    main: Callable[[str], str]
+    owns: Callable[[str, str], bool]
+
+
+def main_file(stream: str) -> str:
+    """Give the file that says where a stream stands."""
+    return file_names(stream)[-1]
+
+
 def may_be_folded(stream: str, name: str) -> bool:
     """Tell whether a file, by its path under the state root, is one that is folded from `stream`."""
     return name in file_names(stream) or (
@@ -260,3 +279,5 @@ LEASE_PROJECTION: Final[Projection[Resources, LeaseEvent]] = Projection(
     LEASE_FOLD, LEASE_EVENTS, NOTHING, leases.evolve, _lease_files
 )
 PROJECTIONS: Final[tuple[Projection[Any, Any], ...]] = (RUN_PROJECTION, CLUSTER_PROJECTION, LEASE_PROJECTION)
+STATE_ROOT: Final = Folds(has_projection, projection_of, all_files, main_file, may_be_folded)
+"""What is folded in a state root."""

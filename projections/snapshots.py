@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -49,8 +49,16 @@ class _Kept(msgspec.Struct, array_like=True):
 class Snapshots:
     """The past of the streams of a log. Threads and processes may use the same directory at once."""
 
-    def __init__(self, log: EventLog, root: Path, *, every: int = EVERY) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        root: Path,
+        *,
+        every: int = EVERY,
+        projections: Callable[[str], Projection[Any, Any]] = projection_of,
+    ) -> None:
         self._log = log
+        self._projection_of = projections
         self._top = snapshots_path(root)
         self.every = every
 
@@ -70,7 +78,7 @@ class Snapshots:
 
     def _before(self, stream: str, seq: int) -> Stand:
         """Give the nearest known state at or before `seq`."""
-        projection = projection_of(stream)
+        projection = self._projection_of(stream)
         for kept_seq in self._kept(stream):
             if kept_seq <= seq and (stand := self._read(stream, kept_seq, projection)):
                 return stand
@@ -78,7 +86,7 @@ class Snapshots:
 
     def go_on(self, stream: str, begin: Stand, last: int | None = None) -> Iterator[tuple[Event, Stand]]:
         """Yield each event after `begin` up to `last` (else the newest) with what the stream was after it."""
-        projection = projection_of(stream)
+        projection = self._projection_of(stream)
         seen: list[Event] = []
         known = set(self._kept(stream))
 

@@ -48,7 +48,11 @@ def events(
 
     from merlin_es import bootstrap
 
-    past = bootstrap.past(settings(context))
+    where = settings(context)
+    if name is None:
+        past = bootstrap.past(where)
+    else:
+        past, name = bootstrap.past_of(where, name)
     timeline = past.timeline(name, since)
     shown = screen()
     own = None if name is None else timeline.streams()[0]

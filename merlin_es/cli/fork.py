@@ -38,7 +38,7 @@ def fork(
 
     where = settings(context)
     forks = bootstrap.forks(where)
-    point = forks.past.point(forks.past.folded(run), at)
+    point = forks.point(run, at)
     note(point)
     changes = Changes(
         command=None if command is None and not argv else command_of(command, argv),

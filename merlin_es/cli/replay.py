@@ -44,8 +44,8 @@ def replay(
     from merlin_es import bootstrap
     from merlin_es.errors import Usage
 
-    past = bootstrap.past(settings(context))
-    stream = past.folded(run)
+    past, name = bootstrap.past_of(settings(context), run)
+    stream = past.folded(name)
     first = past.point(stream, from_) if from_ is not None else None
     last = past.point(stream, at) if at is not None else None
     for point in (first, last):
@@ -76,13 +76,11 @@ def replay(
 
 
 def _show(shown: Screen, past: Past, stream: str, step: Step) -> None:
-    from projections.projection import file_names
-
     event = step.event
     reason = next(past.causes(event), None)
     because = f"because of {_named(reason.event, stream)}" if reason else ""
     shown.show(*head_of(event, stream=False), Part(because, Style.DIM))
-    main = file_names(stream)[-1]
+    main = past.folds.main(stream)
     for change in step.changes:
         if is_worth_showing(change):
             shown.show(*change_parts(change, place_of(change, main)), indent=4)

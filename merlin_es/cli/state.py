@@ -37,14 +37,13 @@ def state(
 def _one(context: typer.Context, name: str, at: str | None, output: Output) -> None:
     from merlin_es import bootstrap
     from projections.history import documents
-    from projections.projection import file_names
     from projections.timeline import Place
 
-    past = bootstrap.past(settings(context))
+    past, name = bootstrap.past_of(settings(context), name)
     stream = past.folded(name)
     point = past.point(stream, at)
     note(point)
-    found = documents(stream, past.at(stream, point.seq))
+    found = documents(stream, past.at(stream, point.seq), past.folds)
     if output == Output.JSON:
         print_json(found)
         return
@@ -52,7 +51,7 @@ def _one(context: typer.Context, name: str, at: str | None, output: Output) -> N
     event = past.event(Place(stream, point.seq))
     if event:
         shown.show("as of", *head_of(event, stream=False))
-    main = file_names(stream)[-1]
+    main = past.folds.main(stream)
     for file, document in reversed(found.items()):
         if file != main and isinstance(document, dict) and file.endswith("run_request.json"):
             continue  # The record says it all again.
@@ -130,6 +129,17 @@ def _show(shown: Screen, found: Plane) -> None:
             Part(f"since {key.since}" if key.since else "", Style.DIM),
             Part("" if key.status == "ENABLED" else key.status, Style.BAD),
             Part(f"waiting: {', '.join(key.waiting)}" if key.waiting else "", Style.CHANGED),
+            indent=2,
+        )
+    if found.questions:
+        shown.show(Part("questions", Style.NAME))
+    for question in found.questions:
+        shown.show(
+            Part(question.question_id, Style.CHANGED),
+            question.question,
+            f"options: {', '.join(question.options)}",
+            Part(f"since {question.since}", Style.DIM),
+            Part(question.run_id, Style.DIM),
             indent=2,
         )
     for stream in found.doubtful:

@@ -21,7 +21,6 @@ from merlin_es.errors import MerlinError
 from merlin_es.walk import Sight, Walk
 from projections.history import Absent, Change
 from projections.patch import Json
-from projections.projection import file_names
 
 LINES_MAX: Final = 2_000
 """How many lines of a state are shown."""
@@ -64,7 +63,7 @@ class Stepper(App[None]):
         super().__init__()
         self.seq = seq
         self._walk = walk
-        self._main = file_names(walk.stream)[-1]
+        self._main = walk.main
         self._asking: Literal["jump", "search"] = "jump"
         self._wanted = ""
         self._shows_files = False

@@ -35,12 +35,12 @@ def why(
     from merlin_es import bootstrap
     from merlin_es.errors import Usage
 
-    past = bootstrap.past(settings(context))
     file, mark, pointer = place.partition("#")
+    past, file = bootstrap.past_of(settings(context), file)
     if mark and field is None:
         found = past.why(file, pointer, at)
     elif field is not None and not mark:
-        found = past.why_field(place, field, at)
+        found = past.why_field(file, field, at)
     else:
         raise Usage("say which value: FILE#/json/pointer, or RUN and a field, like `why RUN status`")
     if output == Output.JSON:

@@ -16,6 +16,7 @@ from projections.causes import LED_TO_BY
 from projections.events import cluster as c
 from projections.events import lease as e
 from projections.events import run as r
+from projections.events.execution import EXECUTION_EVENTS
 from projections.files import Publisher
 from projections.history import ABSENT, Absent, documents, steps
 from projections.layout import CLUSTER, RESOURCES, snapshots_path
@@ -140,9 +141,7 @@ def test_a_view_from_snapshots_folds_no_more_than_lie_between_two(tmp_path: Path
 
 
 @pytest.mark.parametrize("harm", ["edited", "cut", "other_fold", "other_log", "no_json", "gone"])
-def test_a_snapshot_that_is_not_of_this_log_and_fold_is_not_believed(
-    tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_snapshot_that_is_not_of_this_log_and_fold_is_not_believed(tmp_path: Path, harm: str) -> None:
     root = tmp_path / "s"
     long_log(root, 40)
     past = past_of(root, every=10)
@@ -169,8 +168,8 @@ def test_a_snapshot_that_is_not_of_this_log_and_fold_is_not_believed(
         from dataclasses import replace
 
         newer = replace(RUN_PROJECTION, version=RUN_PROJECTION.version + 1)
-        monkeypatch.setattr("projections.snapshots.projection_of", lambda _stream: newer)
-        assert past_of(root, every=10).snapshots._before(STREAM, 40).head.seq == 0
+        other = Snapshots(past.log, root, every=10, projections=lambda _stream: newer)
+        assert other._before(STREAM, 40).head.seq == 0
     past = past_of(root, every=10)
     assert {seq: past.at(STREAM, seq) for seq in range(1, 41)} == expected
 
@@ -259,7 +258,7 @@ def test_causes_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
 
 
 def test_the_rules_of_causes_know_every_event_and_no_other() -> None:
-    known = {event.type for event in (*RUN_EVENTS, *CLUSTER_EVENTS, *LEASE_EVENTS)}
+    known = {event.type for event in (*RUN_EVENTS, *CLUSTER_EVENTS, *LEASE_EVENTS)} | set(EXECUTION_EVENTS.types)
     named = set(LED_TO_BY) | {kind for kinds in LED_TO_BY.values() for kind in kinds}
     assert named <= known
     stories_begin_with = known - set(LED_TO_BY)
@@ -276,6 +275,12 @@ def test_the_rules_of_causes_know_every_event_and_no_other() -> None:
         "resource.enabled",
         "resource.retired",
         "claim.queued",
+        "execution.prepared",
+        "execution.forked",
+        "execution.reset",
+        "execution.backend_switched",
+        "task.retried",
+        "validation.chosen",
         "log.repaired",
     }
 
