@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 import eventlog
 from merlin_es import bootstrap
 from merlin_es.forks import Changes
+from merlin_es.targetgen.target_dir import TargetDirectory, Who
 from projections.layout import StateLayout, run_path
 from tests.e2e.lab import Lab
+from tests.e2e.test_targetgen_on_ray import ANSWERS, Workshop, ended
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -58,3 +61,43 @@ def test_a_run_can_be_forked_again_and_again(lab: Lab) -> None:
         assert lab.ended(forked.run_id).status == "completed"
         assert lab.executed() == 1 + number
         assert forked.request.command == lab.merlin.ledger.run(run_id).request.command
+
+
+def test_an_execution_is_answered_otherwise_and_carried_out_on_ray_from_there(lab: Lab) -> None:
+    workshop = Workshop(lab)
+    target = json.loads(ended(workshop.start("orchestrate", "--example", "gemmini", "-o", "json")))["target"]
+    workshop.respond(target)
+    parent = workshop.directory(target)
+    run_id = json.loads(ended(workshop.on_ray("--from-dir", str(parent))))["run_id"]
+    assert lab.ended(run_id).status == "completed"
+    question = workshop.state(target)["open_question_id"]
+    request = json.loads((parent / "operator_requests" / f"{question}.json").read_text())
+    given = ANSWERS[question.rpartition("-")[2]]
+    workshop.merlin("answer", "--target-dir", str(parent), "--question-id", question, "--choice", given)
+    again = json.loads(ended(workshop.on_ray("--from-dir", str(parent))))["run_id"]
+    assert lab.ended(again).status == "completed"
+    before = (content(parent), content(run_path(lab.root, run_id)), workshop.git("status", "--porcelain", "--branch"))
+    other = next(
+        option["id"] for option in request["options"] if option["id"] != given and not option["id"].startswith("pause")
+    )
+    done = lab.cli("fork", run_id, "--at", "question.asked#1", "--answer", f"{question}={other}", "-o", "json")
+    assert done.returncode == 0, done
+    document = json.loads(done.stdout)
+    forked = Path(document["target_dir"])
+    assert forked.name == f"{target}-fork-{document['run_id'][-8:]}"
+    assert lab.ended(document["run_id"]).status == "completed"
+    state = json.loads((forked / "operator_requests" / f"{question}.json").read_text())
+    assert (state["selected_option"], state["status"]) == (other, "resolved")
+    events = [event.type for event in TargetDirectory(forked, Who("ada@lab", "cli")).log.read(stream_in(forked))]
+    assert events[:2] == ["execution.forked", "execution.prepared"]
+    after = (content(parent), content(run_path(lab.root, run_id)), workshop.git("status", "--porcelain", "--branch"))
+    assert after == before, "the parent is untouched"
+    shown = lab.cli("events", document["run_id"])
+    assert "run.forked" in shown.stdout
+    assert f"question.answered  ada@lab (cli)  request_id={question}  choice={other}" in shown.stdout
+
+
+def stream_in(directory: Path) -> str:
+    stream = TargetDirectory(directory, Who("ada@lab", "cli")).stream
+    assert stream
+    return stream
