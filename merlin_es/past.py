@@ -348,8 +348,12 @@ class Past:
     def _settings(self, stream: str, name: str, keys: tuple[str, ...], last: int) -> Iterator[Setting]:
         """Yield each value that a place had, with the event that set it."""
         value: Json | Absent = ABSENT
-        part = b""
+        part, seen = b"", None
         for _, event, stand in self.snapshots.steps(stream, 1, last):
+            glimpsed = self.folds.glance(stand.state, name, keys[0])
+            if glimpsed is not None and glimpsed == seen:
+                continue
+            seen = glimpsed
             content = self.folds.projection_of(stream).files(stream, *stand).get(name)
             if content is None or (new := _part(content, keys[0])) == part:  # What is not written out stays as it was.
                 continue

@@ -141,6 +141,8 @@ class Folds:
     """What is folded under one directory, be it a state root or that of one execution.
 
     `main` names the file of a stream that says where it stands; `owns` tells whether a file is one of a stream's.
+    `glance` gives, for a state, a file and one of its fields, what that is written from: while it is equal, so is what
+    is written; None where nobody can tell without writing it out.
     """
 
     has: Callable[[str], bool]
@@ -148,6 +150,21 @@ class Folds:
     all_files: Callable[[str, Any, Head], Files]
     main: Callable[[str], str]
     owns: Callable[[str, str], bool]
+    glance: Callable[[Any, str, str], object | None] = lambda _state, _name, _key: None
+
+
+def glance(state: object, name: str, key: str) -> object | None:
+    """Give what a field of a file of a run is written from, which is much less than all of it."""
+    if not isinstance(state, RunState) or state.record is None:
+        return None
+    if name.endswith(f"/{ARTIFACTS}"):
+        return state.artifacts
+    if name.endswith(f"/{RUN_REQUEST}"):
+        return state.record.request
+    for part in (state.record, state.record.request, state.record.attempt):
+        if hasattr(part, key):
+            return (part is None, getattr(part, key))
+    return None
 
 
 def main_file(stream: str) -> str:
@@ -279,5 +296,5 @@ LEASE_PROJECTION: Final[Projection[Resources, LeaseEvent]] = Projection(
     LEASE_FOLD, LEASE_EVENTS, NOTHING, leases.evolve, _lease_files
 )
 PROJECTIONS: Final[tuple[Projection[Any, Any], ...]] = (RUN_PROJECTION, CLUSTER_PROJECTION, LEASE_PROJECTION)
-STATE_ROOT: Final = Folds(has_projection, projection_of, all_files, main_file, may_be_folded)
+STATE_ROOT: Final = Folds(has_projection, projection_of, all_files, main_file, may_be_folded, glance)
 """What is folded in a state root."""

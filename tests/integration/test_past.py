@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from eventlog import MemoryLog
 from merlin_es.errors import NotFound, Usage
+from merlin_es.past import Past
 from projections import patch
 from projections.causes import LED_TO_BY
 from projections.events import cluster as c
@@ -43,9 +45,9 @@ CATALOG = "resources/catalog.json"
 WAIT = r.PendingExplained(attempt=1, reason="resources", message="no machine is free")
 
 
-def long_log(root: Path, count: int) -> None:
+def long_log(root: Path, count: int, workflow: str = "plan") -> None:
     log = log_in(root)
-    record(log, STREAM, [requested(), intended(), submitted()])
+    record(log, STREAM, [requested(workflow=workflow), intended(), submitted()])
     record(log, STREAM, [WAIT.model_copy(update={"message": f"look {number}"}) for number in range(count - 3)])
 
 
@@ -149,7 +151,7 @@ def test_a_snapshot_that_is_not_of_this_log_and_fold_is_not_believed(tmp_path: P
     kept = sorted((snapshots_path(root) / STREAM).iterdir())
     assert [path.name for path in kept] == ["10.json", "20.json", "30.json", "40.json"]
     if harm == "other_log":
-        long_log(tmp_path / "t", 41)
+        long_log(tmp_path / "t", 41, "another")
         past_of(tmp_path / "t", every=10).at(STREAM, 41)
     for path in kept:
         content = path.read_bytes()
@@ -236,6 +238,23 @@ def test_a_value_that_went_and_came_back_was_set_twice(tmp_path: Path) -> None:
     assert [(each.value, each.event.seq) for each in found.settings] == [(None, 2), ("cluster_restarted", 5)]
     found = past_of(tmp_path, log).why(f"runs/{RUN}/run_record.json", "/attempts")
     assert [each.event.seq for each in found.settings] == [1, 2, 3, 4, 5]
+
+
+@settings(deadline=None, max_examples=30)
+@given(history=histories)
+def test_every_value_that_a_field_ever_had_is_named_and_no_other(history: list[r.RunEvent]) -> None:
+    log = MemoryLog()
+    for happened in [requested(), *history]:
+        log.append(STREAM, [happened.recorded_by("ada@lab", "cli")])
+    snapshots = Snapshots(log, Path("/nowhere"), every=10**9)
+    past = Past(log, Path("/nowhere"), snapshots, lambda: BEGIN)  # type: ignore[arg-type]  # one in memory does too
+    states: list[dict[str, Any]] = [dict(documents(STREAM, after)) for _, _, after in snapshots.steps(STREAM)]
+    for name in (f"runs/{RUN}/run_request.json", f"runs/{RUN}/run_record.json"):
+        for key in {key for each in states for key in each[name]}:
+            values = [each[name].get(key, ABSENT) for each in states]
+            expected = [value for place, value in enumerate(values) if not place or value != values[place - 1]]
+            found = [setting.value for setting in past._settings(STREAM, name, (key,), len(states))]
+            assert found == expected[expected[0] is ABSENT :], (name, key)
 
 
 def test_a_recorded_cause_goes_before_the_rules_and_may_lie_in_another_stream(tmp_path: Path) -> None:
