@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from projections.events import run as r
 from projections.events.execution import EXECUTION_EVENTS
 from projections.files import Publisher
 from projections.history import ABSENT, Absent, documents, steps
-from projections.layout import CLUSTER, RESOURCES, snapshots_path
+from projections.layout import CLUSTER, RESOURCES, run_stream, snapshots_path
 from projections.lease_state import Liveness
 from projections.projection import RUN_PROJECTION, file_names
 from projections.snapshots import Snapshots
@@ -357,3 +358,19 @@ def test_a_stream_of_which_nothing_is_folded_has_events_and_no_states(tmp_path: 
     assert past.stream("ledger") == "ledger"
     with pytest.raises(Usage, match="merlin ray events ledger"):
         past.folded("ledger")
+
+
+@pytest.mark.parametrize("name", [None, RUN])
+def test_a_follower_gets_what_is_recorded_later_once_and_in_order(tmp_path: Path, name: str | None) -> None:
+    past, stop = a_life(tmp_path), threading.Event()
+    timeline = past.timeline(name)
+    assert len(list(timeline.news())) == len(LIFE)
+    coming = past.follow(timeline, name, stop=stop)
+    for number in range(3):
+        record(past.log, STREAM, [r.AnomalySeen(what=f"w{number}", message="m")])
+        assert next(coming).data["what"] == f"w{number}"
+    if name is None:
+        record(past.log, run_stream("another-run"), [requested("another-run"), intended()])
+        assert [next(coming).type, next(coming).type] == ["run.requested", "run.submission_started"]
+    stop.set()
+    assert list(coming) == []
