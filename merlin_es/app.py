@@ -11,7 +11,7 @@ import eventlog
 from merlin_es import run_ids, wishes
 from merlin_es.artifacts import Fetched, fetch, find
 from merlin_es.cluster_link import ClusterLink
-from merlin_es.commands import SubmitRun
+from merlin_es.commands import ForkRun, SubmitRun
 from merlin_es.deciders import run as rules
 from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import NotFound
@@ -24,6 +24,7 @@ from merlin_es.settings import Settings
 from merlin_es.submission import Submissions
 from merlin_es.watch import watch
 from projections.artifacts import Artifact
+from projections.events.run import RunEvent
 from projections.run_record import RunRecord
 
 WAIT_STEP_S = 0.5
@@ -53,15 +54,23 @@ class Merlin:
             command = run_ids.keyed(
                 self.ledger.log, command, command.idempotency_key, self.settings.actor, self.settings.door
             )
+        return self._begin(command.run_id, lambda known: rules.request(command, known), dry_run=dry_run)
+
+    def fork(self, command: ForkRun, *, dry_run: bool = False) -> RunRecord:
+        """Do the same with a run that goes on from the past of another one."""
+        wishes.check(command.wish)
+        return self._begin(command.wish.run_id, lambda known: rules.fork(command, known), dry_run=dry_run)
+
+    def _begin(
+        self, run_id: str, decide: Callable[[RunRecord | None], Sequence[RunEvent]], *, dry_run: bool
+    ) -> RunRecord:
         reach("request.before")
-        record = self.ledger.change_run(command.run_id, lambda known: rules.request(command, known))
+        record = self.ledger.change_run(run_id, decide)
         reach("request.after")
         if dry_run:
             entrypoint = self.submissions.entrypoint(record, 1)
-            return self.ledger.change_run(
-                command.run_id, lambda known: rules.record_dry_run(entrypoint, known or record)
-            )
-        return self.reconciler.look_at(command.run_id)
+            return self.ledger.change_run(run_id, lambda known: rules.record_dry_run(entrypoint, known or record))
+        return self.reconciler.look_at(run_id)
 
     def status(self, run_id: str, *, cached: bool = False) -> RunRecord:
         """Give a run, after one look at Ray when it has not ended, unless `cached`."""

@@ -18,10 +18,12 @@ from merlin_es.custody import Custody
 from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import LeaseLost, NotFound, RayMissing
 from merlin_es.exports import Exports
+from merlin_es.forks import Forks
 from merlin_es.intake import Intake
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.observer import World
+from merlin_es.past import Past
 from merlin_es.ports import Host, JobServer
 from merlin_es.ray_adapter.address import token_file
 from merlin_es.ray_adapter.heads import LocalHeads, find_ray
@@ -31,9 +33,9 @@ from merlin_es.resources import Leases
 from merlin_es.run_leases import RunLeases
 from merlin_es.settings import Settings
 from merlin_es.submission import Submissions
-from merlin_es.targetgen import executor as execution
 from merlin_es.targetgen.agents import CommandAgent
 from merlin_es.targetgen.executor import Executor, Limits
+from merlin_es.targetgen.executor import World as Adapters
 from merlin_es.targetgen.responses import ResponseFiles
 from merlin_es.targetgen.surroundings import Surroundings
 from merlin_es.targetgen.target_dir import TargetDirectory, Who
@@ -43,10 +45,12 @@ from merlin_es.turns import Turns
 from merlin_es.watch import ring
 from merlin_es.witness import WitnessFiles
 from projections.cluster import ClusterRecord
+from projections.execution_files import execution_folds
 from projections.files import Publisher, stamps
 from projections.index import Index
-from projections.layout import StateLayout
+from projections.layout import LOG_NAME, StateLayout, execution_id_of, is_run_id
 from projections.lease_files import LeaseFiles
+from projections.snapshots import Snapshots
 
 
 def now() -> str:
@@ -109,7 +113,7 @@ def executor(
 ) -> Executor:
     """Wire the executor of a target directory, with the environment of this process as `variables`."""
     here = Surroundings(variables, partial(_is_held, settings))
-    world = execution.World(
+    world = Adapters(
         responses=ResponseFiles(),
         worktrees=GitWorktrees(place.blobs),
         validation=ShellValidation(place.blobs, variables, launcher),
@@ -160,6 +164,38 @@ def intake(settings: Settings) -> Intake:
     """Wire what takes runs in."""
     disk = eventlog.Disk() if settings.sync else eventlog.UnsyncedDisk()
     return Intake(ledger(settings), settings.state_root, _blobs(settings), disk)
+
+
+def past(settings: Settings) -> Past:
+    """Open the past of a state root; nothing is ever appended to it."""
+    log = ledger(settings).log
+    return Past(log, settings.state_root, Snapshots(log, settings.state_root), lambda: datetime.now(UTC))
+
+
+def past_of(settings: Settings, name: str) -> tuple[Past, str]:
+    """Open the past that something is in, and give its name there: a run, a stream, or a file or directory.
+
+    What lies in the directory of an execution is looked up there.
+    """
+    known = past(settings)
+    place = Path(settings.workspace, name)
+    directory = next((each for each in (place, *place.parents) if (each / LOG_NAME).is_file()), None)
+    if directory is None or directory.is_relative_to(settings.state_root) or (is_run_id(name) and known.knows(name)):
+        return known, name
+    there = target_directory(settings, directory)
+    stream = there.stream
+    if stream is None or execution_id_of(stream) is None:
+        return known, name
+    folds = execution_folds(there.bundle_document)
+    snapshots = Snapshots(there.log, settings.state_root, projections=folds.projection_of)
+    return Past(
+        there.log, directory, snapshots, lambda: datetime.now(UTC), folds
+    ), stream if place == directory else str(place)
+
+
+def forks(settings: Settings) -> Forks:
+    """Wire what makes runs from the past of others."""
+    return Forks(build(settings), past(settings), lambda path: target_directory(settings, path))
 
 
 def connect(address: str, token_path: Path | None) -> JobServer:

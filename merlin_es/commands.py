@@ -37,6 +37,16 @@ class SubmitRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ForkRun:
+    """Have `wish` run as what goes on from `parent_head` (`seq:h`) of the stream `parent`, with other `answers`."""
+
+    wish: SubmitRun
+    parent: str
+    parent_head: str
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class StartLocal:
     """Start a head on this host; None for a port: the default when it is free, else any free one."""
 

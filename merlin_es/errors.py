@@ -22,7 +22,8 @@ MerlinError                 exit 1
 │   ├── ListUnreadable      6   one bad record spoils Ray's list of jobs
 │   ├── JobExists           6   that submission id is taken
 │   └── Rejected            6   the job server will never take this
-└── Sick                    7   a log is damaged; the others go on
+├── Sick                    7   a log is damaged; the others go on
+└── NeverComes             20   what somebody waits for cannot happen any more
 """
 
 from __future__ import annotations
@@ -154,3 +155,9 @@ class Sick(MerlinError):
     """A log is damaged. What stands before the damage can be read; the other logs go on."""
 
     exit_code = 7
+
+
+class NeverComes(MerlinError):
+    """What somebody waits for cannot happen any more."""
+
+    exit_code = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from projections.events.base import Recorded
-from projections.events.run import ArtifactsIndexed, RunAdopted, RunEvent, RunRequested
+from projections.events.run import ArtifactsIndexed, RunAdopted, RunEvent, RunForked, RunRequested
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,11 @@ class ArtifactIndex:
 def evolve(index: ArtifactIndex, recorded: Recorded[RunEvent]) -> ArtifactIndex:
     """Apply one event; all but those that are matched say nothing of artifacts."""
     match recorded.event:
-        case RunRequested(run_id=run_id, target_dir=target_dir) | RunAdopted(run_id=run_id, target_dir=target_dir):
+        case (
+            RunRequested(run_id=run_id, target_dir=target_dir)
+            | RunForked(run_id=run_id, target_dir=target_dir)
+            | RunAdopted(run_id=run_id, target_dir=target_dir)
+        ):
             # A run begins once.
             return index if index.run_id else replace(index, run_id=run_id, target_dir=target_dir)
         case ArtifactsIndexed(page=page, omitted=omitted) as event:

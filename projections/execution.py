@@ -14,6 +14,7 @@ from projections.events.execution import (
     CredentialFound,
     DeviceLeased,
     ExecutionEvent,
+    ExecutionForked,
     ExecutionLogRepaired,
     ExecutionPrepared,
     ExecutionReset,
@@ -196,7 +197,7 @@ class ExecutionState:
 
     `credentials` says of each variable that somebody was asked for whether it was `granted` or `refused`; `devices` are
     the tasks whose device was refused. `written` has, for each file that was delivered, the digests of all that we ever
-    wrote there: anything else is somebody's own.
+    wrote there: anything else is somebody's own. `fork` is the name of an execution that goes on from another one.
     """
 
     target: str = ""
@@ -217,6 +218,7 @@ class ExecutionState:
     credentials: Mapping[str, Literal["granted", "refused"]] = field(default_factory=dict)
     devices_refused: frozenset[str] = frozenset()
     resets: int = 0
+    fork: str = ""
     seq: int = 0
 
     @property
@@ -278,6 +280,8 @@ def _evolve(state: ExecutionState, recorded: Recorded[ExecutionEvent], now: str)
     match event:
         case ExecutionPrepared():
             return _prepared(state, event, now, seq)
+        case ExecutionForked(name=name):
+            return replace(state, fork=name)
         case ExecutionReset():
             return _reset(state, now, seq)
         case FilesDelivered(kept=kept):

@@ -10,8 +10,15 @@ from eventlog import Head
 from projections.events.execution import EXECUTION_EVENTS, ExecutionEvent
 from projections.execution import ExecutionState, RequestState, TaskState, evolve
 from projections.fresh import EXECUTION_FOLD
-from projections.layout import EXECUTION_BUNDLE, EXECUTION_STATE, OPERATOR_REQUESTS, TASK_STATES
-from projections.projection import Files, Projection
+from projections.layout import (
+    EXECUTION_BUNDLE,
+    EXECUTION_DIRECTORIES,
+    EXECUTION_STATE,
+    OPERATOR_REQUESTS,
+    TASK_STATES,
+    execution_id_of,
+)
+from projections.projection import Files, Folds, Projection
 
 Document: TypeAlias = Mapping[str, Any]
 BundleOf: TypeAlias = Callable[[str], Document]
@@ -38,6 +45,20 @@ def execution_projection(bundle_of: BundleOf) -> Projection[ExecutionState, Exec
         return execution_files(state, head, bundle_of) if state.is_prepared else {}
 
     return Projection(EXECUTION_FOLD, EXECUTION_EVENTS, ExecutionState(), evolve, files)
+
+
+def execution_folds(bundle_of: BundleOf) -> Folds:
+    """Give what is folded in a target directory."""
+    projection = execution_projection(bundle_of)
+    return Folds(
+        has=lambda stream: execution_id_of(stream) is not None,
+        projection_of=lambda _stream: projection,
+        all_files=projection.files,
+        main=lambda _stream: EXECUTION_STATE,
+        owns=lambda _stream, name: (
+            name in (EXECUTION_BUNDLE, EXECUTION_STATE) or name.partition("/")[0] in EXECUTION_DIRECTORIES
+        ),
+    )
 
 
 def execution_files(state: ExecutionState, head: Head, bundle_of: BundleOf) -> Files:

@@ -259,11 +259,10 @@ def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None
             continue
         folded.add(stream)
         try:
-            verdicts = (
-                list(leases.verdicts())
-                if stream == RESOURCES
-                else _verdicts(log, root, stream, projection_of(stream), file_names(stream))
-            )
+            if stream == RESOURCES:
+                verdicts = list(leases.verdicts())
+            else:
+                verdicts = _verdicts(log, root, stream, projection_of(stream), file_names(stream))
             if not check:
                 publisher.publish(stream)
                 verdicts = [_written(verdict) for verdict in verdicts]

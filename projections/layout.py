@@ -205,6 +205,11 @@ def index_path(root: Path) -> Path:
     return root / "index.sqlite"
 
 
+def snapshots_path(root: Path) -> Path:
+    """Give the directory of states that were kept to look back quickly; all of it can be deleted."""
+    return root / "snapshots"
+
+
 def index_lock_path(root: Path) -> Path:
     """Give the empty file whose lock says who uses the index; it is never removed."""
     return root / "index.lock"

@@ -51,8 +51,10 @@ _REQUEST: Final = (
     "created_at",
 )
 """What readers have always found in `run_request.json`, in that order; whatever is new comes after it."""
-_ELSEWHERE: Final = frozenset({"request", "sealed_at", "seq"})
-"""Fields of a record that are not written as they are: spread out, left out where there is none, in the stamp."""
+_ELSEWHERE: Final = frozenset({"request", "seq"})
+"""Fields of a record that are not written under their names: one is spread out, the other stands in the stamp."""
+_RARE: Final = frozenset({"forked_from", "sealed_at", "tenancy"})
+"""Fields that are written where they say something: files from before there were such look the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,11 @@ def has_projection(stream: str) -> bool:
     return stream in (CLUSTER, RESOURCES) or run_id_of(stream) is not None
 
 
+def event_types() -> tuple[str, ...]:
+    """Give the types of all events that states are folded from."""
+    return tuple(dict.fromkeys(kind for each in PROJECTIONS for kind in each.codec.types))
+
+
 def file_names(stream: str) -> tuple[str, ...]:
     """Give every file that may be folded from `stream`, by its path under the state root; the last has the stamp.
 
@@ -127,6 +134,58 @@ def file_names(stream: str) -> tuple[str, ...]:
         return (f"{RESOURCES}/{CATALOG}",)
     directory = f"runs/{run_id_of(stream)}"
     return tuple(f"{directory}/{name}" for name in (RUN_REQUEST, ARTIFACTS, RUN_RECORD))
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """What is folded under one directory, be it a state root or that of one execution.
+
+    `main` names the file of a stream that says where it stands; `owns` tells whether a file is one of a stream's.
+    `glance` gives, for a state, a file and one of its fields, what that is written from: while it is equal, so is what
+    is written; None where nobody can tell without writing it out.
+    """
+
+    has: Callable[[str], bool]
+    projection_of: Callable[[str], Projection[Any, Any]]
+    all_files: Callable[[str, Any, Head], Files]
+    main: Callable[[str], str]
+    owns: Callable[[str, str], bool]
+    glance: Callable[[Any, str, str], object | None] = lambda _state, _name, _key: None
+
+
+def glance(state: object, name: str, key: str) -> object | None:
+    """Give what a field of a file of a run is written from, which is much less than all of it."""
+    if not isinstance(state, RunState) or state.record is None:
+        return None
+    if name.endswith(f"/{ARTIFACTS}"):
+        return state.artifacts
+    if name.endswith(f"/{RUN_REQUEST}"):
+        return state.record.request
+    for part in (state.record, state.record.request, state.record.attempt):
+        if hasattr(part, key):
+            return (part is None, getattr(part, key))
+    return None
+
+
+def main_file(stream: str) -> str:
+    """Give the file that says where a stream stands."""
+    return file_names(stream)[-1]
+
+
+def may_be_folded(stream: str, name: str) -> bool:
+    """Tell whether a file, by its path under the state root, is one that is folded from `stream`."""
+    return name in file_names(stream) or (
+        stream == RESOURCES and name.startswith(lease_name("lease").rpartition("/")[0])
+    )
+
+
+def all_files(stream: str, state: Any, head: Head) -> Files:  # noqa: ANN401  each stream has its own kind of state
+    """Give all files that a state tells of, not only those that the last event may have changed."""
+    files = projection_of(stream).files(stream, state, head)
+    if stream != RESOURCES:
+        return files
+    held = {lease_name(lease.lease_id): lease_file(lease, head) for lease in state.leases.values()}
+    return {**held, **files}
 
 
 def run_document(record: RunRecord, head: Head) -> dict[str, object]:
@@ -143,14 +202,12 @@ def run_document(record: RunRecord, head: Head) -> dict[str, object]:
     for part in (request, record):
         new = [each.name for each in fields(part) if each.name not in document and not _is_unsaid(part, each.name)]
         document |= _some(part, [name for name in new if name not in _ELSEWHERE])
-    if record.sealed_at:
-        document["sealed_at"] = record.sealed_at
     return document | {"as_of": _stamp(head, RUN_FOLD)}
 
 
 def _is_unsaid(part: object, name: str) -> bool:
-    """Tell whether a field is one that the files of runs without leases have never had."""
-    return name == "tenancy" and getattr(part, name) is None
+    """Tell whether a field says nothing, and is one that files have only where it does."""
+    return name in _RARE and getattr(part, name) is None
 
 
 def run_json(record: RunRecord) -> dict[str, object]:
@@ -238,3 +295,6 @@ CLUSTER_PROJECTION: Final[Projection[ClusterRecord, ClusterEvent]] = Projection(
 LEASE_PROJECTION: Final[Projection[Resources, LeaseEvent]] = Projection(
     LEASE_FOLD, LEASE_EVENTS, NOTHING, leases.evolve, _lease_files
 )
+PROJECTIONS: Final[tuple[Projection[Any, Any], ...]] = (RUN_PROJECTION, CLUSTER_PROJECTION, LEASE_PROJECTION)
+STATE_ROOT: Final = Folds(has_projection, projection_of, all_files, main_file, may_be_folded, glance)
+"""What is folded in a state root."""

@@ -26,6 +26,7 @@ from projections.events.run import (
     RunCompleted,
     RunEvent,
     RunFailed,
+    RunForked,
     RunLogRepaired,
     RunLost,
     RunRecovered,
@@ -37,6 +38,7 @@ from projections.events.run import (
     RunWaiting,
     SubmissionFailed,
     SubmissionStarted,
+    Wish,
 )
 from projections.lease_state import Bound, LeaseWish
 from projections.statuses import RESTING as RESTING
@@ -114,7 +116,7 @@ class Tenancy:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """Where a run stands. `seq`, `h` is the head that it was folded up to."""
+    """Where a run stands after event `seq`; `forked_from` is the head of another run that it goes on from."""
 
     request: Request
     status: Status
@@ -135,6 +137,7 @@ class RunRecord:
     tenancy: Tenancy | None = None
     sealed_at: str | None = None
     seq: int = 0
+    forked_from: str | None = None
 
     @property
     def run_id(self) -> str:
@@ -165,7 +168,7 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
     before = record
     record = replace(record, updated_at=time, seq=recorded.seq)
     match event:
-        case RunRequested() | RunAdopted():
+        case RunRequested() | RunForked() | RunAdopted():
             return record  # A run begins once.
         case RunBlocked(reason=reason, message=message):
             return replace(record, status="blocked", message=message, blocked_reason=reason)
@@ -224,8 +227,9 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
 def _begin(event: RunEvent, time: str, seq: int) -> RunRecord | None:
     match event:
         case RunRequested():
-            wanted = event.model_dump(exclude={"type"})
-            return RunRecord(Request(**wanted, created_at=time), "requested", time, seq=seq)
+            return RunRecord(_request(event, time), "requested", time, seq=seq)
+        case RunForked(parent=parent, parent_head=head):
+            return RunRecord(_request(event, time), "requested", time, seq=seq, forked_from=f"{parent}#{head}")
         case RunAdopted():
             request = Request(
                 run_id=event.run_id,
@@ -250,6 +254,10 @@ def _begin(event: RunEvent, time: str, seq: int) -> RunRecord | None:
             return RunRecord(request, "submitted", time, attempts=(attempt,), adopted=True, seq=seq)
         case _:
             return None  # Only a repair of the log can come before a run begins.
+
+
+def _request(event: Wish, time: str) -> Request:
+    return Request(**event.model_dump(include=set(Wish.model_fields) - {"type"}), created_at=time)
 
 
 def _holding(record: RunRecord, leases: tuple[Bound, ...]) -> RunRecord:

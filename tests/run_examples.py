@@ -123,6 +123,12 @@ ADOPTED = r.RunAdopted(
     target_dir="/w/out",
     entrypoint="python entrypoint.py",
 )
+FORKED = r.RunForked(
+    **requested(run_id=f"{RUN[:-8]}0000f04c").model_dump(exclude={"type"}),
+    parent=f"run/{RUN}",
+    parent_head=f"3:{'A' * 43}",
+    answers={"op_1": "retry"},
+)
 REPAIR = {"offset": 10, "length": 3, "sha256": "0" * 64, "kept": "events.jsonl.torn-10"}
 
 BOUND = (Bound("lease-00000000a1", "u250", 7), Bound("lease-00000000a2", "x60", 1))
@@ -153,6 +159,7 @@ RUN_EVENTS: tuple[r.RunEvent, ...] = (
     recovered(),
     r.AnomalySeen(what="two_jobs", message="there are two"),
     ADOPTED,
+    FORKED,
     r.LogsCaptured(attempt=1, sha256="1" * 64, size_bytes=12, truncated=True),
     indexed("a.txt", "b/c.txt", pages=2),
     indexed("d.txt", page=2, pages=2, omitted=["secret: is a link"]),

@@ -1,6 +1,6 @@
 """How fast are we, as ratios to the plainest thing that does the same, measured in one run?
 
-    python3 tools/bench.py {custody,leases,log,runs,targetgen} [--json] [--quick] [--dir DIR]
+    python3 tools/bench.py {custody,leases,log,runs,targetgen,travel} [--json] [--quick] [--dir DIR]
 
 Each family of benchmarks is a module in `tools/benches` that yields rows. The exit code is 1 when a floor is missed.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benches import custody, leases, log, runs, targetgen
+from benches import custody, leases, log, runs, targetgen, travel
 from benches.machine import machine
 from benches.race import Row
 from benches.table import as_json, as_text
@@ -29,6 +29,7 @@ FAMILIES: dict[str, Callable[[Path, bool], Iterator[Row]]] = {
     "log": log.rows,
     "runs": runs.rows,
     "targetgen": targetgen.rows,
+    "travel": travel.rows,
 }
 """What can be measured; each gives its rows, with its files in the directory, and in short when asked to be quick."""
 

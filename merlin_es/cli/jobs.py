@@ -78,7 +78,7 @@ def submit(
     from merlin_es.commands import SubmitRun
 
     where = settings(context)
-    words = _command(command, argv)
+    words = command_of(command, argv)
     wish = SubmitRun(
         run_id=run_ids.new_run_id(run_ids.check_target(target), bootstrap.now()),
         target=target,
@@ -104,7 +104,11 @@ def submit(
         leases=lease_wish(tuple(lease or ()), lease_any, where.actor, count=lease_count, priority=priority),
     )
     merlin = bootstrap.build(where)
-    record = merlin.submit(wish, dry_run=is_dry_run(context))
+    finish(merlin, merlin.submit(wish, dry_run=is_dry_run(context)), wait=wait, output=output)
+
+
+def finish(merlin: Merlin, record: RunRecord, *, wait: bool, output: Output) -> None:
+    """Say what came of a submission, after the run has ended where that is waited for; raises Exit."""
     if wait and record.is_active:
         try:
             record = _follow(merlin, record) if output == Output.TEXT else merlin.wait(record.run_id)
@@ -225,7 +229,8 @@ def wait(
     _exit(record, waited=True)
 
 
-def _command(text: str | None, argv: list[str] | None) -> tuple[str, ...]:
+def command_of(text: str | None, argv: list[str] | None) -> tuple[str, ...]:
+    """Give the words to run, which are given as one text or word by word; raises Usage."""
     from merlin_es.errors import Usage
 
     if (text is None) == (not argv):

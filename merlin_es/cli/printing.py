@@ -78,10 +78,10 @@ def print_json(value: object) -> None:
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns as wide as they need to be; on a terminal the last one is cut to its width."""
     table = [[" ".join(printable(cell).split()) for cell in row] for row in (names, *rows)]
-    widths = [max(_width(row[at]) for row in table) for at in range(len(names))]
+    widths = [max(width_of(row[at]) for row in table) for at in range(len(names))]
     room = os.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 0
     for row in table:
-        cells = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+        cells = (cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True))
         typer.echo(_cut("  ".join(cells).rstrip(), room))
 
 
@@ -121,7 +121,7 @@ def as_amounts(texts: Sequence[str], option: str) -> Mapping[str, float]:
     return amounts
 
 
-def _width(text: str) -> int:
+def width_of(text: str) -> int:
     """Count the columns that a terminal gives to a text."""
     if text.isascii():
         return len(text)
@@ -130,11 +130,11 @@ def _width(text: str) -> int:
 
 def _cut(text: str, room: int) -> str:
     """Cut a text to the columns of a terminal; 0 is room enough."""
-    if not room or _width(text) <= room:
+    if not room or width_of(text) <= room:
         return text
     left, kept = room - 1, []
     for each in text:
-        left -= _width(each)
+        left -= width_of(each)
         if left < 0:
             break
         kept.append(each)

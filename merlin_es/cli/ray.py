@@ -24,6 +24,13 @@ app.function_in("merlin_es.cli.export")
 app.function_in("merlin_es.cli.import_")
 app.function_in("merlin_es.cli.archive")
 app.function_in("merlin_es.cli.unarchive")
+app.function_in("merlin_es.cli.events")
+app.function_in("merlin_es.cli.replay")
+app.function_in("merlin_es.cli.why")
+app.function_in("merlin_es.cli.diff")
+app.function_in("merlin_es.cli.state")
+app.function_in("merlin_es.cli.wait")
+app.function_in("merlin_es.cli.fork")
 
 
 @app.callback()

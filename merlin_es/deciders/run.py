@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
-from merlin_es.commands import SubmitRun
+from merlin_es.commands import ForkRun, SubmitRun
 from merlin_es.deciders.outcome import ATTEMPTS_MAX
 from merlin_es.errors import Refused
 from projections.events.run import (
@@ -19,6 +19,7 @@ from projections.events.run import (
     RunBlocked,
     RunCancelled,
     RunEvent,
+    RunForked,
     RunRequested,
     RunSealed,
     RunUnblocked,
@@ -37,8 +38,7 @@ def request(command: SubmitRun, record: RunRecord | None) -> tuple[RunEvent, ...
     """Record the wish, once."""
     if record is not None:
         return ()
-    requested = RunRequested.model_validate(asdict(command))
-    return (requested, _waiting(command.run_id, command.leases, 0)) if command.leases else (requested,)
+    return _begin(RunRequested.model_validate(asdict(command)), command.leases)
 
 
 def wait_again(reason: str, record: RunRecord) -> tuple[RunEvent, ...]:
@@ -69,6 +69,14 @@ def with_its_leases(record: RunRecord | None, events: Sequence[RunEvent]) -> tup
     if record is None or ended is None or record.is_terminal:
         return tuple(events)
     return (*events, *unbind(f"{record.run_id} has ended: {ended.type.partition('.')[2]}", record))
+
+
+def fork(command: ForkRun, record: RunRecord | None) -> tuple[RunEvent, ...]:
+    """Record the wish to go on from the past of another run, once."""
+    if record is not None:
+        return ()
+    come_from = {"parent": command.parent, "parent_head": command.parent_head, "answers": command.answers}
+    return _begin(RunForked.model_validate({**asdict(command.wish), **come_from}), command.wish.leases)
 
 
 def record_dry_run(entrypoint: str, record: RunRecord) -> tuple[RunEvent, ...]:
@@ -180,6 +188,10 @@ def next_attempt(record: RunRecord) -> int:
 def submission_id(run_id: str, attempt: int) -> str:
     """Give the id that Ray knows an attempt by: never used twice."""
     return run_id if attempt == 1 else f"{run_id}-a{attempt}"
+
+
+def _begin(event: RunRequested | RunForked, leases: LeaseWish | None) -> tuple[RunEvent, ...]:
+    return (event, _waiting(event.run_id, leases, 0)) if leases else (event,)
 
 
 def _waiting(run_id: str, wish: LeaseWish, waits: int) -> RunWaiting:

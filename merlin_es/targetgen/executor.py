@@ -326,7 +326,7 @@ class Executor:
 
     def _worktree(self, task: ExecutionTask, state: ExecutionState) -> Worktree:
         root = self._workspace / task.repo_root
-        return self._world.worktrees.prepare(root, walk.branch_of(state.target), self._place.path)
+        return self._world.worktrees.prepare(root, walk.branch_of(state), self._place.path)
 
     def _file(self, state: ExecutionState, path: str) -> Path:
         """Give where a file of the plan lies: packets may have a directory of their own."""

@@ -62,6 +62,11 @@ class TargetDirectory:
         return self._disk
 
     @property
+    def who(self) -> Who:
+        """Who writes here."""
+        return self._who
+
+    @property
     def stream(self) -> str | None:
         """The stream of the execution; None where nothing was recorded yet."""
         try:

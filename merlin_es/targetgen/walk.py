@@ -70,9 +70,9 @@ class Move:
 WAIT: Final = Move()
 
 
-def branch_of(target: str) -> str:
-    """Give the branch that proposals for a target are applied on."""
-    return f"targetgen/{target}-staged"
+def branch_of(state: ExecutionState) -> str:
+    """Give the branch that proposals are applied on: that of the target, or one of its own for a fork."""
+    return f"targetgen/{state.target}-staged{f'-{state.fork}' if state.fork else ''}"
 
 
 def decide(state: ExecutionState, bundle: ExecutionBundle, seen: Seen) -> Move:
@@ -224,7 +224,7 @@ def _proposal(task: ExecutionTask, now: TaskState, state: ExecutionState, seen: 
     if _is_news(now, seen):
         return _want(now, "read_response", seen.responses[now.id])
     if now.decision is None:
-        return Move((gates.ask_branch(task, branch_of(state.target), now.proposal),))
+        return Move((gates.ask_branch(task, branch_of(state), now.proposal),))
     commands = gates.commands_of(task, now.validated_with)
     if now.decision == "record":
         recorded = ProposalRecorded(task_id=task.id, response_sha256=now.proposal.sha256, deferred=commands)

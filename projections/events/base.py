@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -72,6 +72,8 @@ class Codec(Generic[E]):
 
     def __init__(self, union: Any) -> None:  # noqa: ANN401  no type says "a union of classes"
         self._adapter: TypeAdapter[E] = TypeAdapter(union)
+        members, *_ = get_args(union)
+        self.types: tuple[str, ...] = tuple(each.model_fields["type"].default for each in get_args(members))
 
     def decode(self, events: Iterable[eventlog.Event]) -> Iterator[Recorded[E]]:
         """Yield the events; raises UnknownEvent at a type that the union lacks."""

@@ -50,6 +50,19 @@ class ExecutionPrepared(DomainEvent):
     overlay: str | None = None
 
 
+class ExecutionForked(DomainEvent):
+    """This execution goes on from a past point of another one, which stays as it is; its events up to there follow.
+
+    `parent` is the stream of that one, and `parent_head` (`seq:h`) its head at that point. `name` tells the branches of
+    the two apart.
+    """
+
+    type: Literal["execution.forked"] = "execution.forked"
+    parent: str
+    parent_head: str
+    name: str
+
+
 class ExecutionReset(DomainEvent):
     """Somebody wants all tasks to be done anew. What was refused stays refused."""
 
@@ -303,6 +316,7 @@ class ExecutionLogRepaired(Repaired):
 
 ExecutionEvent = Annotated[
     ExecutionPrepared
+    | ExecutionForked
     | ExecutionReset
     | FilesDelivered
     | BackendSwitched

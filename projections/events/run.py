@@ -13,7 +13,7 @@ FailureKind = Literal["user", "infrastructure", "never_started", "timeout"]
 Source = Literal["ray", "wrapper", "inferred"]
 
 
-class RunRequested(DomainEvent):
+class Wish(DomainEvent):
     """Somebody wants `command` to run in `workdir`; everything that the submission needs is here.
 
     `timeout_s` counts from the start of the command, `stop_grace_s` from SIGTERM to SIGKILL; `retries_max` attempts
@@ -21,7 +21,6 @@ class RunRequested(DomainEvent):
     `retry_on_failure`. `captures` are globs of artifacts whose bytes are kept.
     """
 
-    type: Literal["run.requested"] = "run.requested"
     run_id: str
     target: str
     workflow: str
@@ -43,6 +42,25 @@ class RunRequested(DomainEvent):
     captures: tuple[str, ...] = ()
     idempotency_key: str | None = None
     traceparent: str | None = None
+
+
+class RunRequested(Wish):
+    """Somebody wants a run."""
+
+    type: Literal["run.requested"] = "run.requested"
+
+
+class RunForked(Wish):
+    """Somebody wants a run that goes on from a past point of another one, which stays as it is.
+
+    `parent` is the stream of that one, and `parent_head` (`seq:h`) its head at that point. `answers` are the ones that
+    were given anew, by their questions.
+    """
+
+    type: Literal["run.forked"] = "run.forked"
+    parent: str
+    parent_head: str
+    answers: dict[str, str] = Field(default_factory=dict)
 
 
 class RunBlocked(DomainEvent):
@@ -311,6 +329,7 @@ class RunSealed(DomainEvent):
 
 RunEvent = Annotated[
     RunRequested
+    | RunForked
     | RunBlocked
     | RunUnblocked
     | RunWaiting

@@ -176,6 +176,14 @@ def lives() -> dict[str, Sequence[DomainEvent]]:
                 metadata={"a": "b"},
             ),
         ],
+        "fork": [
+            run.RunForked(
+                **wanted.model_dump(exclude={"type"}) | {"run_id": f"{RUN}fork"},
+                parent=f"run/{RUN}1",
+                parent_head=f"5:{'A' * 43}",
+                answers={"op_1": "retry"},
+            ),
+        ],
     }
 
 

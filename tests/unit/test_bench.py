@@ -53,6 +53,27 @@ def test_what_is_measured_of_runs_without_ray_has_its_rows(tmp_path: Path, monke
     assert all(standing.cost > 0 and standing.low <= standing.ratio <= standing.high for standing in standings)
 
 
+def test_what_is_measured_of_looking_back_has_its_rows_and_a_view_costs_less_than_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches import travel
+
+    rows = list(travel.rows(tmp_path, quick=True, count=2_560))
+    assert [row.what for row in rows] == [
+        "view at event 1,280 of 2,560",
+        "`why` of the status after 2,560 events",
+        "`diff` of events 280 and 2,280",
+        "a step back at event 1,280",
+    ]
+    assert [peer.name for peer in rows[0].peers] == [
+        "without snapshots",
+        "eventsourcing",
+        "eventsourcing with snapshots",
+    ]
+    assert rows[0].ours.ratio < 1
+
+
 def test_what_is_measured_of_plans_has_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "tools")
     from benches import targetgen

@@ -33,6 +33,7 @@ VERBS = [
     *(("artifacts", verb) for verb in ("list", "index", "fetch")),
     ("reconcile",),
     ("rebuild",),
+    *((verb,) for verb in ("events", "replay", "why", "diff", "state", "wait", "fork")),
 ]
 
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import pytest
 
 from projections.events import run as r
+from projections.projection import run_json
 from projections.run_record import RESTING, STATUSES, TERMINAL
 from projections.statuses import OPEN
 from tests.examples import ROOT
 from tests.run_examples import (
     ADOPTED,
     BLOCKED,
+    FORKED,
     LEASED,
     REPAIR,
     RUN,
@@ -67,6 +69,7 @@ def test_there_is_an_example_of_each_event() -> None:
         ("submitted", [*RUNNING, lost(), recovered()]),
         ("requested", [*RUNNING, lost(), r.RunUnblocked()]),
         ("submitted", [ADOPTED]),
+        ("requested", [FORKED]),
     ],
 )
 def test_each_event_leads_to_the_status_it_says(status: str, events: list[r.RunEvent]) -> None:
@@ -87,6 +90,7 @@ def test_each_event_leads_to_the_status_it_says(status: str, events: list[r.RunE
         indexed("a"),
         requested(),
         ADOPTED,
+        FORKED,
         r.RunLogRepaired.model_validate(REPAIR),
     ],
 )
@@ -123,7 +127,10 @@ def test_every_status_can_be_reached_and_says_what_may_follow(status: str) -> No
     assert record.is_active == (status not in RESTING)
 
 
-@pytest.mark.parametrize("event", [event for event in RUN_EVENTS if event.type not in ("run.requested", "run.adopted")])
+BEGINNINGS = ("run.requested", "run.forked", "run.adopted")
+
+
+@pytest.mark.parametrize("event", [event for event in RUN_EVENTS if event.type not in BEGINNINGS])
 def test_nothing_makes_a_run_that_nobody_asked_for(event: r.RunEvent) -> None:
     assert run_after(event) is None
 
@@ -188,10 +195,20 @@ def test_an_adopted_run_says_so_and_has_the_attempt_that_was_found() -> None:
     assert (record.attempt.number, record.attempt.submission_id) == (2, f"{RUN}-a2")
 
 
+def test_a_fork_is_a_run_like_any_other_that_names_where_it_comes_from() -> None:
+    record = the_run_after(FORKED)
+    assert record.forked_from == f"{FORKED.parent}#{FORKED.parent_head}"
+    wanted = the_run_after(requested(FORKED.run_id))
+    assert record.request == wanted.request
+    assert run_json(record) == {**run_json(wanted), "forked_from": record.forked_from}
+    assert "forked_from" not in run_json(wanted), "files of runs that are no forks stay as they were"
+
+
 def test_the_states_of_a_run_in_the_readme_are_those_of_the_fold() -> None:
     examples: dict[str, r.RunEvent] = {
         "run.requested": requested(),
         "run.adopted": ADOPTED,
+        "run.forked": FORKED,
         "run.blocked": BLOCKED,
         "run.waiting": WAITING,
         "run.lease_bound": LEASED,

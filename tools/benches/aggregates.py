@@ -30,7 +30,11 @@ class Aggregates:
 
     def __init__(self, path: Path) -> None:
         self._application = Application[UUID](
-            env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)}
+            env={
+                "PERSISTENCE_MODULE": "eventsourcing.sqlite",
+                "SQLITE_DBNAME": str(path),
+                "IS_SNAPSHOTTING_ENABLED": "yes",  # Costs nothing before one is taken.
+            }
         )
         self._run = _Run()
         self._application.save(self._run)
@@ -49,3 +53,11 @@ class Aggregates:
     def rebuild(self) -> None:
         """Read all events of the aggregate and apply them."""
         self._application.repository.get(self._run.id)
+
+    def view(self, version: int) -> None:
+        """Give the aggregate as it was at a version."""
+        self._application.repository.get(self._run.id, version=version)
+
+    def snapshot(self, version: int) -> None:
+        """Keep the aggregate as it was at a version, for views of later ones."""
+        self._application.take_snapshot(self._run.id, version)

@@ -59,7 +59,7 @@ def wrapper_row(directory: Path, rounds: int) -> Row:
 
 
 def _looking(root: Path, count: int) -> Turn:
-    settings = _with_long_run(root, count)
+    settings = with_long_run(root, count)
     times = 20
 
     def looks() -> None:
@@ -69,7 +69,7 @@ def _looking(root: Path, count: int) -> Turn:
     return lambda: timed(times, looks)
 
 
-def _with_long_run(root: Path, count: int) -> Settings:
+def with_long_run(root: Path, count: int) -> Settings:
     """Make a run of `count` events that has ended, and publish it."""
     disk = unsynced()
     log = FileLog(StateLayout(root), disk=disk)

@@ -1,0 +1,146 @@
+"""How are events, changes and values of the past shown to people, and to programs?"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from merlin_es.cli.terminal import Part, Style
+from projections.layout import RUN_REQUEST
+
+if TYPE_CHECKING:
+    from eventlog import Event
+    from merlin_es.moments import Point
+    from projections.history import Change
+
+MOMENT = "42, 2026-11-23T07:13Z, '2h ago', the id of an event, or run.started#2"
+AtOption = Annotated[str | None, typer.Option("--at", metavar="MOMENT", help=f"A moment of the past: {MOMENT}.")]
+NameArgument = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or the name of a stream.")]
+
+_GOOD: Final = frozenset({"completed", "granted", "recovered", "reachable", "finished", "succeeded"})
+_BAD: Final = frozenset(
+    {"anomaly_seen", "blocked", "cancelled", "error", "expired", "failed", "lost", "repaired", "revoked", "unreachable"}
+)
+_EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
+
+
+def head_of(event: Event, *, stream: bool) -> Iterator[Part]:
+    """Say which event it is, when, and who wanted it through which door; and of which `stream`, where that is told."""
+    yield Part(event.time, Style.DIM)
+    yield Part(f"{event.stream}#{event.seq}" if stream else f"#{event.seq}", Style.STRONG)
+    yield Part(event.type, style_of(event.type))
+    yield Part(f"{event.actor} ({event.door})")
+
+
+def content_of(event: Event) -> Iterator[Part]:
+    """Say what an event says, each field that is not empty as one part."""
+    if event.cause is not None:
+        yield Part(f"cause={event.cause}", Style.DIM)
+    yield from value_parts(event.data, Style.DIM)
+
+
+def style_of(event_type: str) -> Style:
+    """Give the colour of a type of event: what ended well, what did not, and all others."""
+    word = event_type.rpartition(".")[2]
+    if word in _GOOD:
+        return Style.GOOD
+    return Style.BAD if word in _BAD or word.endswith("_failed") else Style.NAME
+
+
+def change_parts(change: Change, place: str) -> list[Part]:
+    """Say what changed at a place: `+` what is new, `-` what is gone."""
+    from projections.history import Absent
+
+    if isinstance(change.before, Absent):
+        return [Part(f"+ {place}", Style.GOOD), *value_parts(change.after)]
+    if isinstance(change.after, Absent):
+        return [Part(f"- {place}", Style.BAD), *value_parts(change.before, Style.DIM)]
+    return [
+        Part(f"  {place}", Style.CHANGED),
+        Part(value_text(change.before), Style.DIM),
+        Part(f"→ {value_text(change.after)}", gap=1),
+    ]
+
+
+def is_worth_showing(change: Change) -> bool:
+    """Tell whether a change says something new to people: not that a field is empty, nor when the last event was.
+
+    What was asked for stands in the record too, but for the first time.
+    """
+    from projections.history import Absent
+
+    if (isinstance(change.before, Absent) and change.after in _EMPTY) or change.pointer == "/updated_at":
+        return False
+    return not change.file.endswith(f"/{RUN_REQUEST}")
+
+
+def value_parts(value: object, style: Style = Style.PLAIN) -> Iterator[Part]:
+    """Give a value in parts: of an object the fields that are not empty, of many objects what tells them apart."""
+    match value:
+        case dict():
+            said = said_of(value)
+            yield from (Part(f"{name}={value_text(each)}", style) for name, each in said.items())
+        case list() if all(isinstance(each, dict) and "name" in each for each in value) and value:
+            yield Part(f"{len(value)}:", style)
+            yield from (Part(value_text(each["name"]), style) for each in value if "name" in each)
+        case _:
+            yield Part(value_text(value), style)
+
+
+def said_of(value: Mapping[str, object]) -> dict[str, object]:
+    """Give the fields of an object that say something, and of those within it too."""
+    said = {name: said_of(each) if isinstance(each, dict) else each for name, each in value.items()}
+    return {name: each for name, each in said.items() if each not in _EMPTY}
+
+
+def value_text(value: object) -> str:
+    """Give a value as people read it: text as it is where it can be taken for nothing else, else JSON on one line."""
+    if isinstance(value, str) and value.isprintable() and value == value.strip() != "":
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """Give an event as its log has it."""
+    import msgspec
+
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(event))
+    return decoded
+
+
+def change_json(change: Change) -> dict[str, Any]:
+    """Give a change; what is absent is not there."""
+    from projections.history import Absent
+
+    sides = {"before": change.before, "after": change.after}
+    there: Mapping[str, object] = {name: value for name, value in sides.items() if not isinstance(value, Absent)}
+    return {"file": change.file, "pointer": change.pointer, **there}
+
+
+def print_json_line(value: object) -> None:
+    """Print JSON on one line, at once."""
+    is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(value, ensure_ascii=not is_utf8, separators=(",", ":")))
+
+
+def note(point: Point) -> None:
+    """Tell people what they should know of the moment that was found."""
+    if point.note:
+        typer.echo(f"merlin: {point.note}", err=True)
+
+
+def place_of(change: Change, main: str) -> str:
+    """Name a place: its pointer, with the name of the file before it where that is not `main`."""
+    if change.file == main:
+        return change.pointer
+    common = os.path.commonpath([os.path.dirname(change.file), os.path.dirname(main)]) if main else ""  # noqa: PTH120  texts
+    name = os.path.relpath(change.file, common) if common else change.file
+    return f"{name}#{change.pointer}" if change.pointer else name

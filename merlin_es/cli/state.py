@@ -1,0 +1,146 @@
+"""`merlin ray state`: everything, or one run, as it was at some moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from merlin_es.cli.chronicle import AtOption, head_of, note, style_of, value_parts
+from merlin_es.cli.printing import Output, OutputOption, print_json, settings
+from merlin_es.cli.terminal import Part, Screen, Style, screen
+
+if TYPE_CHECKING:
+    from merlin_es.plane import Plane
+
+_EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
+
+
+def state(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[RUN|STREAM]", help="Of one run or stream [default: everything].")
+    ] = None,
+    at: AtOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show everything as it was at a time: runs by status, the cluster, and what was open. Of one run: its record.
+
+    Without --at: as it is now. Everything together needs a time, for numbers count in one stream.
+    """
+    if name is None:
+        _everything(context, at, output)
+    else:
+        _one(context, name, at, output)
+
+
+def _one(context: typer.Context, name: str, at: str | None, output: Output) -> None:
+    from merlin_es import bootstrap
+    from projections.history import documents
+    from projections.timeline import Place
+
+    past, name = bootstrap.past_of(settings(context), name)
+    stream = past.folded(name)
+    point = past.point(stream, at)
+    note(point)
+    found = documents(stream, past.at(stream, point.seq), past.folds)
+    if output == Output.JSON:
+        print_json(found)
+        return
+    shown = screen()
+    event = past.event(Place(stream, point.seq))
+    if event:
+        shown.show("as of", *head_of(event, stream=False))
+    main = past.folds.main(stream)
+    for file, document in reversed(found.items()):
+        if file != main and isinstance(document, dict) and file.endswith("run_request.json"):
+            continue  # The record says it all again.
+        shown.show(Part(file, Style.STRONG))
+        _fields(shown, document)
+
+
+def _fields(shown: Screen, document: object) -> None:
+    named: Any = (
+        document.items() if isinstance(document, dict) else enumerate(document if isinstance(document, list) else ())
+    )
+    for name, value in named:
+        if value in _EMPTY or name == "as_of":
+            continue
+        if isinstance(value, list) and isinstance(value[0], dict):
+            for place, each in enumerate(value):
+                shown.show(Part(f"{name}/{place}", Style.NAME), *value_parts(each), indent=2)
+        else:
+            shown.show(Part(str(name), Style.NAME), *value_parts(value), indent=2)
+
+
+def _everything(context: typer.Context, at: str | None, output: Output) -> None:
+    from dataclasses import asdict
+
+    from merlin_es import bootstrap, plane
+    from merlin_es.errors import Usage
+    from merlin_es.moments import AtTime, parse
+
+    where = settings(context)
+    past = bootstrap.past(where)
+    meant = parse(at if at is not None else "0s", past.now())
+    if not isinstance(meant, AtTime):
+        raise Usage(f"--at {at} counts in one stream: name that, or give a time, or how long ago")
+    found = plane.at(meant.time, past, bootstrap.ledger(where).index)
+    if output == Output.JSON:
+        print_json(asdict(found))
+    else:
+        _show(screen(), found)
+    for stream, why in found.sick.items():
+        typer.echo(f"merlin: {stream}: {why}", err=True)
+    if found.sick:
+        raise typer.Exit(7)
+
+
+def _show(shown: Screen, found: Plane) -> None:
+    shown.show(Part("as of", Style.DIM), Part(found.time, Style.STRONG))
+    cluster = found.cluster
+    since = cluster["unreachable_since"]
+    shown.show(
+        Part("cluster", Style.NAME),
+        str(cluster["status"]),
+        str(cluster["dashboard_url"] or ""),
+        f"session {cluster['session_name']}" if cluster["session_name"] else "",
+        Part(f"no answer since {since}" if since else "", Style.BAD),
+    )
+    runs = [f"{count} {status}" for status, count in found.runs.items()]
+    shown.show(Part("runs", Style.NAME), *(runs or ["none"]))
+    for run in found.open:
+        style = style_of(f"run.{run.status}")
+        shown.show(
+            Part(run.status, style),
+            run.run_id,
+            run.workflow,
+            Part(f"since {run.updated_at}", Style.DIM),
+            run.message or "",
+            indent=2,
+        )
+    if found.keys:
+        shown.show(Part("keys", Style.NAME))
+    for key in found.keys:
+        holder = f"held by {key.owner} with {key.lease_id}" if key.lease_id else "held by nobody"
+        shown.show(
+            Part(key.key, Style.STRONG),
+            holder,
+            Part(f"since {key.since}" if key.since else "", Style.DIM),
+            Part("" if key.status == "ENABLED" else key.status, Style.BAD),
+            Part(f"waiting: {', '.join(key.waiting)}" if key.waiting else "", Style.CHANGED),
+            indent=2,
+        )
+    if found.questions:
+        shown.show(Part("questions", Style.NAME))
+    for question in found.questions:
+        shown.show(
+            Part(question.question_id, Style.CHANGED),
+            question.question,
+            f"options: {', '.join(question.options)}",
+            Part(f"since {question.since}", Style.DIM),
+            Part(question.run_id, Style.DIM),
+            indent=2,
+        )
+    for stream in found.doubtful:
+        shown.show(Part(f"the clock went back in {stream}: it may have stood elsewhere", Style.BAD))
