@@ -73,22 +73,27 @@ def run(
     if not cwd.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(cwd))
     output, begun = Output(), time.monotonic()
+    child: subprocess.Popen[bytes] | None = None
+    leader: ProcessId | None = None
     try:
         child = _started(argv, cwd, {**environment, MARK: mark.partition("=")[2]})
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        code = NOT_EXECUTABLE if isinstance(error, PermissionError) else NOT_FOUND
-        output.add(f"merlin: cannot execute {argv[0]}: {error.strerror}\n".encode())
-        return Ran(tuple(argv), code, time.monotonic() - begun, blobs.put(output.content()))
-    leader = processes.identify(child.pid)
-    try:
+        leader = processes.identify(child.pid)
         with _Pipe(child, output) as pipe:
             timed_out = not pipe.until_ended(begun + limit_s)
             duration_s = time.monotonic() - begun
             end_all(mark, grace_s=GRACE_S if timed_out else 0.0, leader=leader, meanwhile=pipe.pour)
             pipe.pour()
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        if child is not None:
+            raise
+        code = NOT_EXECUTABLE if isinstance(error, PermissionError) else NOT_FOUND
+        output.add(f"merlin: cannot execute {argv[0]}: {error.strerror}\n".encode())
+        return Ran(tuple(argv), code, time.monotonic() - begun, blobs.put(output.content()))
     finally:
-        end_all(mark, grace_s=0.0, leader=leader)  # Also when we are told to stop: nothing goes on without us.
-        child.wait()
+        # Also when we are told to stop, be it while the command is being started: nothing goes on without us.
+        end_all(mark, grace_s=0.0, leader=leader)
+        if child is not None:
+            child.wait()
     return Ran(tuple(argv), child.returncode, duration_s, blobs.put(output.content()), timed_out)
 
 

@@ -76,6 +76,7 @@ def submit(lab: Lab) -> list[str]:
 def watch(lab: Lab) -> subprocess.Popen[bytes]:
     """Start a reconciler."""
     argv = [sys.executable, "-W", "ignore", "-m", "merlin_es", "ray", "--state-root", str(lab.root), "reconcile"]
+    argv.append("--unblock")  # A head that is busy with all that may be slow to answer a submitter.
     return subprocess.Popen(
         argv, env=lab.environment(), cwd=lab.work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
