@@ -20,7 +20,7 @@ from merlin_es.errors import NotFound, Usage
 from merlin_es.moments import AtSeq, AtTime, Point
 from projections import alignment, patch
 from projections.alignment import Pair
-from projections.causes import LED_TO_BY, is_of_the_same
+from projections.causes import LED_TO_BY, Trail, is_of_the_same
 from projections.history import ABSENT, Absent, Change, Step, changes, steps
 from projections.layout import RESOURCES, TargetLayout, execution_id_of, is_run_id, run_id_of, run_stream
 from projections.patch import Json, NoSuchPlace
@@ -147,6 +147,21 @@ class Past:
     def replay(self, stream: str, first: int, last: int | None = None) -> Iterator[Step]:
         """Yield the events of `stream` from `first` to `last`, each with what it changed."""
         return steps(stream, self.snapshots.steps(stream, first, last), self.folds)
+
+    def retell(self, stream: str, first: int, last: int | None = None) -> Iterator[tuple[Step, Reason | None]]:
+        """Yield the same with what led to each of them."""
+        trail = Trail()
+        for event in takewhile(lambda event: event.seq < first, self.log.read(stream)) if first > 1 else ():
+            trail.note(event)
+        for step in self.replay(stream, first, last):
+            yield step, self.reason(step.event, trail)
+            trail.note(step.event)
+
+    def reason(self, event: Event, trail: Trail) -> Reason | None:
+        """Give what led to an event, which `trail` has come to."""
+        place = cause_of(event)
+        before = self.event(place) if place else trail.before(event)
+        return Reason(before, place is not None) if before else None
 
     def end(self, name: str, moment: str | None) -> End:
         """Give one side of a comparison."""

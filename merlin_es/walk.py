@@ -13,12 +13,15 @@ from typing import Final
 
 from eventlog import Event
 from merlin_es.past import Past, Reason
+from projections.causes import Trail
 from projections.history import Change, changes_of, documents
 from projections.patch import Json
 from projections.snapshots import Stand
 
 STRETCHES_MAX: Final = 4
 """How many stretches are remembered event by event."""
+LOOK_BACK_MAX: Final = 4096
+"""How far back the cause of an event is looked for while the log has not been gone through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Walk:
         self._every = past.snapshots.every
         self._stretches: dict[int, _Stretch] = {}  # The least recently used first.
         self._begins: dict[int, Stand] = {}
+        self._trails: dict[int, Trail] = {}
         self._lock = threading.Lock()
 
     def see(self, seq: int) -> Sight:
@@ -59,7 +63,10 @@ class Walk:
         place = seq - stretch.first
         event = stretch.events[place]
         before, after = stretch.stands[place : place + 2]
-        because = next(self._past.causes(event), None)
+        trail = self._trail(stretch)
+        for passed in stretch.events[:place]:
+            trail.note(passed)
+        because = self._past.reason(event, trail)
         return Sight(event, changes_of(self.stream, before, after, self._past.folds), because, after)
 
     def documents(self, sight: Sight) -> dict[str, Json]:
@@ -68,13 +75,14 @@ class Walk:
 
     def warm(self) -> Iterator[int]:
         """Go through the whole log once, so that jumps need not; yields how far that has come."""
-        stand = self._past.at(self.stream, 0)
+        stand, trail = self._past.at(self.stream, 0), Trail()
         while stand.head.seq < self.length:
             number = stand.head.seq // self._every
             self._begins.setdefault(number, stand)
+            self._trails[number] = trail.copy()
             end = min(self.length, (number + 1) * self._every)
-            for _, stand in self._past.snapshots.go_on(self.stream, stand, end):  # noqa: B007, B020  it goes on from there
-                pass
+            for event, stand in self._past.snapshots.go_on(self.stream, stand, end):  # noqa: B007, B020  it goes on from there
+                trail.note(event)
             yield stand.head.seq
 
     def find(self, text: str, seq: int, *, backwards: bool = False) -> int | None:
@@ -111,6 +119,18 @@ class Walk:
             while len(self._stretches) > STRETCHES_MAX:
                 self._stretches.pop(next(iter(self._stretches)))
             return known
+
+    def _trail(self, stretch: _Stretch) -> Trail:
+        """Give what was passed before a stretch; where nobody has gone that way yet, of the stretches before it."""
+        number = (stretch.first - 1) // self._every
+        if number not in self._trails:
+            trail, begin = Trail(), max(1, stretch.first - LOOK_BACK_MAX)
+            for event in self._past.log.read(self.stream, begin):
+                if event.seq >= stretch.first:
+                    break
+                trail.note(event)
+            self._trails[number] = trail
+        return self._trails[number].copy()
 
     def _read(self, first: int, last: int) -> _Stretch:
         begin = self._begins.get((first - 1) // self._every) or self._past.at(self.stream, first - 1)

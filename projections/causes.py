@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from eventlog import Event
+
 _BEGINNINGS: Final = ("run.requested", "run.forked", "run.adopted")
 _UNDER_WAY: Final = ("run.started", "run.recovered", "run.submitted", "run.submission_started", "run.adopted")
 _WANTED: Final = ("claim.queued", "claim.renewed")
@@ -97,3 +99,40 @@ SUBJECTS: Final = ("lease_id", "claim_id", "request_id", "task_id")
 def is_of_the_same(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     """Tell whether two events, by their data, may be about the same thing."""
     return all(one[name] == other[name] for name in SUBJECTS if name in one and name in other)
+
+
+class Trail:
+    """What was passed on the way through a stream, as far as it may still lead to something: no look back is needed."""
+
+    def __init__(self, last: Mapping[tuple[str, object, object], Event] | None = None) -> None:
+        self._last = dict(last or {})
+
+    def copy(self) -> Trail:
+        """Give a trail that goes on from here by itself."""
+        return Trail(self._last)
+
+    def note(self, event: Event) -> None:
+        """Pass an event."""
+        subjects: list[tuple[str | None, object]] = [*_subjects(event)] or [(None, None)]
+        for name, value in subjects:
+            self._last[event.type, name, value] = event
+        self._last[event.type, "", ""] = event
+
+    def before(self, event: Event) -> Event | None:
+        """Give the last event that was passed of those that the rules let lead to `event`."""
+        subjects, data = _subjects(event), event.data
+        places: list[tuple[str | None, object]] = [*subjects, (None, None)] if subjects else [("", "")]
+        found = [
+            passed
+            for kind in LED_TO_BY.get(event.type, ())
+            for name, value in places
+            if (passed := self._last.get((kind, name, value))) and is_of_the_same(data, passed.data)
+        ]
+        return max(found, key=lambda passed: passed.seq, default=None)
+
+
+def _subjects(event: Event) -> list[tuple[str, object]]:
+    if event.type.partition(".")[0] in ("run", "cluster"):
+        return []  # There is one such thing in the stream; nothing has to be looked for.
+    data = event.data
+    return [(name, data[name]) for name in SUBJECTS if name in data]

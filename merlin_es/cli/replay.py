@@ -25,7 +25,7 @@ from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
     from eventlog import Event
-    from merlin_es.past import Past
+    from merlin_es.past import Reason
     from projections.history import Step
 
 
@@ -60,9 +60,8 @@ def replay(
     if first and last and first.seq > last.seq:
         raise Usage(f"--from {from_} is event #{first.seq}, which comes after #{last.seq} (--at {at}): swap them")
     shown = screen()
-    for found in past.replay(stream, first.seq if first else 1, last.seq if last else None):
+    for found, reason in past.retell(stream, first.seq if first else 1, last.seq if last else None):
         if output == Lines.JSONL:
-            reason = next(past.causes(found.event), None)
             print_json_line(
                 {
                     "event": event_json(found.event),
@@ -72,15 +71,13 @@ def replay(
                 }
             )
         else:
-            _show(shown, past, stream, found)
+            _show(shown, found, reason, past.folds.main(stream))
 
 
-def _show(shown: Screen, past: Past, stream: str, step: Step) -> None:
+def _show(shown: Screen, step: Step, reason: Reason | None, main: str) -> None:
     event = step.event
-    reason = next(past.causes(event), None)
-    because = f"because of {_named(reason.event, stream)}" if reason else ""
+    because = f"because of {_named(reason.event, event.stream)}" if reason else ""
     shown.show(*head_of(event, stream=False), Part(because, Style.DIM))
-    main = past.folds.main(stream)
     for change in step.changes:
         if is_worth_showing(change):
             shown.show(*change_parts(change, place_of(change, main)), indent=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,21 @@ def test_every_value_that_a_field_ever_had_is_named_and_no_other(history: list[r
             expected = [value for place, value in enumerate(values) if not place or value != values[place - 1]]
             found = [setting.value for setting in past._settings(STREAM, name, (key,), len(states))]
             assert found == expected[expected[0] is ABSENT :], (name, key)
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"), [(RESOURCES, LEASE_EVENTS), (STREAM, RUN_EVENTS), (CLUSTER, CLUSTER_EVENTS)]
+)
+def test_who_goes_forward_finds_the_causes_that_who_looks_back_does(
+    tmp_path: Path, stream: str, events: Sequence[Any]
+) -> None:
+    log = log_in(tmp_path)
+    record(log, stream, [*events, *events[::-1], *events])
+    past = past_of(tmp_path, log)
+    for first in (1, 20):
+        for step, reason in past.retell(stream, first):
+            looked_back = next(past.causes(step.event), None)
+            assert (reason and reason.event.seq) == (looked_back and looked_back.event.seq), step.event.seq
 
 
 def test_a_recorded_cause_goes_before_the_rules_and_may_lie_in_another_stream(tmp_path: Path) -> None:
