@@ -15,6 +15,7 @@ import msgspec
 
 from eventlog import Event, FileLog, Invalid
 from eventlog.layout import LOG_NAME, stream_of
+from eventlog.present import has_log
 from merlin_es import moments
 from merlin_es.errors import NotFound, Usage
 from merlin_es.moments import AtSeq, AtTime, Point
@@ -299,7 +300,7 @@ class Past:
                 continue
             name = str(path.relative_to(self.root.resolve()))
             for directory in path.parents:
-                if (directory / LOG_NAME).is_file():
+                if has_log(directory / LOG_NAME):
                     stream = self._stream_in(directory / LOG_NAME)
                     if stream and self.folds.has(stream) and self.folds.owns(stream, name):
                         return stream, name
@@ -358,7 +359,7 @@ class Past:
             path = self.log.path(stream)
         except Invalid:
             return False
-        return path.is_file() and path.stat().st_size > 0
+        return has_log(path)
 
     def _settings(self, stream: str, name: str, keys: tuple[str, ...], last: int) -> Iterator[Setting]:
         """Yield each value that a place had, with the event that set it."""

@@ -259,6 +259,12 @@ def test_every_verb_reads_an_archived_run_as_before(archive: Archive) -> None:
         ("head", "a"),
         ("verify", "--all", "--fold", "-o", "json"),
         ("rebuild", "--check", "-o", "json"),
+        ("events", "a", "-o", "jsonl"),
+        ("events", "-o", "jsonl"),
+        ("replay", "a"),
+        ("state", "a", "--at", "2"),
+        ("diff", "a", "--at", "1", "--at", "3"),
+        ("why", "a", "status"),
     ]
     before = [archive.cli(*words) for words in questions]
     done = archive.cli("archive", "a")
