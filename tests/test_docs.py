@@ -111,6 +111,7 @@ def test_looking_into_a_log_needs_no_pydantic_no_rich_and_no_watcher() -> None:
 def test_the_entry_knows_which_modules_merlin_needs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=;\[\s]", text)[0].replace("-", "_") for text in project["dependencies"]}
+    names = names - {"pyyaml"} | {"yaml"}
     entry = (ROOT / "tools" / "merlin.py").read_text()
     assert names == set(ast.literal_eval(re.findall(r"^NEEDED = (\(.*\))", entry, re.MULTILINE)[0]))
 

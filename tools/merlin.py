@@ -5,7 +5,7 @@ import sys
 import environment
 
 # The modules of [project] dependencies in pyproject.toml; reading them there would cost every start 10 ms.
-NEEDED = ("inotify_simple", "msgspec", "pydantic", "ray", "typer", "watchfiles")
+NEEDED = ("inotify_simple", "jinja2", "msgspec", "pydantic", "ray", "typer", "watchfiles", "yaml", "zstandard")
 
 
 def main() -> int:
