@@ -15,6 +15,7 @@ from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import RayMissing
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
+from merlin_es.old_root import OldRoot
 from merlin_es.ports import Host, JobServer
 from merlin_es.ray_adapter.address import token_file
 from merlin_es.ray_adapter.heads import LocalHeads, find_ray
@@ -52,7 +53,7 @@ def ledger(settings: Settings) -> Ledger:
 def build(settings: Settings) -> Merlin:
     """Wire Merlin over a state root."""
     books, here = ledger(settings), host()
-    blobs = eventlog.BlobStore(settings.state_root / "blobs", disk=eventlog.Disk() if settings.sync else None)
+    blobs = _blobs(settings)
     cluster = ClusterLink(books, _server_of, LocalHeads())
     witnesses = WitnessFiles(settings.state_root / "runs")
     submissions = Submissions(settings.state_root, blobs, lambda: run_ids.ledger_id(books.log))
@@ -72,6 +73,11 @@ def build(settings: Settings) -> Merlin:
     )
 
 
+def old_root(settings: Settings) -> OldRoot:
+    """Wire the import of what the tool before this one has recorded."""
+    return OldRoot(ledger(settings), _blobs(settings), settings.state_root)
+
+
 def clusters(settings: Settings) -> Clusters:
     """Wire the verbs on clusters."""
     return Clusters(ledger(settings), LocalHeads(), connect, settings.state_root, ray_is_here)
@@ -89,6 +95,10 @@ def ray_is_here() -> bool:
     except RayMissing:
         return False
     return True
+
+
+def _blobs(settings: Settings) -> eventlog.BlobStore:
+    return eventlog.BlobStore(settings.state_root / "blobs", disk=eventlog.Disk() if settings.sync else None)
 
 
 def _server_of(record: ClusterRecord) -> JobServer:

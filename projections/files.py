@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from eventlog import Damaged, Disk, EventLog, Head, NotReadable, quiet
+from eventlog import Damaged, Disk, EventLog, EventLogError, Head, NotReadable, quiet
 from eventlog.disk import write_all
 from eventlog.frame import origin
 from projections.artifacts import Artifact
@@ -41,7 +41,7 @@ LOCK_LIMIT_S: Final = 30.0
 """How long a publisher waits for those who append. Turns are milliseconds."""
 
 
-class NotPublished(Exception):
+class NotPublished(EventLogError):
     """A projected file could not be written. The log has everything: remove the cause, then `rebuild`."""
 
     def __init__(self, path: Path, cause: OSError) -> None:

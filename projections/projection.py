@@ -46,8 +46,8 @@ _REQUEST: Final = (
     "created_at",
 )
 """What readers have always found in `run_request.json`, in that order; whatever is new comes after it."""
-_ELSEWHERE: Final = frozenset({"request", "seq"})
-"""Fields of a record that are not written under their names: one is spread out, the other stands in the stamp."""
+_ELSEWHERE: Final = frozenset({"imported", "request", "seq"})
+"""Fields of a record that are not written as they are: left out where there is none, spread out, in the stamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,8 @@ def run_document(record: RunRecord, head: Head) -> dict[str, object]:
     for part in (request, record):
         new = [each.name for each in fields(part) if each.name not in document]
         document |= _some(part, [name for name in new if name not in _ELSEWHERE])
+    if record.imported:
+        document |= _some(record, ["imported"])
     return document | {"as_of": _stamp(head, RUN_FOLD)}
 
 

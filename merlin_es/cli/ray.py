@@ -16,6 +16,7 @@ app.group_in("merlin_es.cli.jobs")
 app.group_in("merlin_es.cli.artifacts")
 app.function_in("merlin_es.cli.reconcile")
 app.function_in("merlin_es.cli.rebuild")
+app.function_in("merlin_es.cli.import_")
 
 
 @app.callback()

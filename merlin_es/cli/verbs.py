@@ -41,9 +41,10 @@ class Verbs:
         self._builders[verb] = lambda: import_module(path).app.group(verb)
 
     def function_in(self, path: str) -> None:
-        """Add the function that is named as its module as a verb."""
-        verb = _last(path)
-        self._builders[verb] = lambda: _built(verb, getattr(import_module(path), verb), {})
+        """Add the function that is named as its module as a verb, without the `_` behind a word of Python."""
+        name = _last(path)
+        verb = name.rstrip("_")
+        self._builders[verb] = lambda: _built(verb, getattr(import_module(path), name), {})
 
     def group(self, name: str) -> TyperGroup:
         """Build the group, and none of its verbs."""

@@ -13,6 +13,7 @@ from tests.examples import ROOT
 from tests.run_examples import (
     ADOPTED,
     BLOCKED,
+    IMPORTED,
     REPAIR,
     RUN,
     RUN_EVENTS,
@@ -34,6 +35,7 @@ from tests.run_examples import (
 
 RUNNING = (requested(), intended(), submitted(), started())
 REFUSED = r.SubmissionFailed(attempt=1, http_status=500, message="never")
+BEGINNINGS = ("run.requested", "run.adopted", "run.imported")
 AGAIN = r.AttemptFailed(attempt=1, source="ray", kind="never_started", message="no node", exit_code=1)
 DRY = r.DryRunRecorded(entrypoint="e", message="would have")
 CANCEL = r.CancelRequested()
@@ -65,6 +67,7 @@ def test_there_is_an_example_of_each_event() -> None:
         ("submitted", [*RUNNING, lost(), recovered()]),
         ("requested", [*RUNNING, lost(), r.RunUnblocked()]),
         ("submitted", [ADOPTED]),
+        ("lost", [IMPORTED.model_copy(update={"status": "lost"})]),
     ],
 )
 def test_each_event_leads_to_the_status_it_says(status: str, events: list[r.RunEvent]) -> None:
@@ -85,6 +88,7 @@ def test_each_event_leads_to_the_status_it_says(status: str, events: list[r.RunE
         indexed("a"),
         requested(),
         ADOPTED,
+        IMPORTED,
         r.RunLogRepaired.model_validate(REPAIR),
     ],
 )
@@ -122,7 +126,7 @@ def test_every_status_but_waiting_can_be_reached_and_says_what_may_follow(status
     assert record.is_active == (status not in RESTING)
 
 
-@pytest.mark.parametrize("event", [event for event in RUN_EVENTS if event.type not in ("run.requested", "run.adopted")])
+@pytest.mark.parametrize("event", [event for event in RUN_EVENTS if event.type not in BEGINNINGS])
 def test_nothing_makes_a_run_that_nobody_asked_for(event: r.RunEvent) -> None:
     assert run_after(event) is None
 
@@ -185,6 +189,18 @@ def test_an_adopted_run_says_so_and_has_the_attempt_that_was_found() -> None:
     assert record.adopted
     assert record.attempt
     assert (record.attempt.number, record.attempt.submission_id) == (2, f"{RUN}-a2")
+
+
+def test_an_imported_run_stands_where_it_stood_since_then_or_is_lost_since_now() -> None:
+    record = the_run_after(IMPORTED)
+    assert (record.status, record.message, record.updated_at) == ("failed", "it broke", IMPORTED.updated_at)
+    assert record.request.created_at == IMPORTED.created_at
+    assert record.imported
+    assert (record.imported.root, record.imported.status) == ("/old", "failed")
+    assert [(attempt.submission_id, attempt.status) for attempt in record.attempts] == [(RUN, "failed")]
+    lost_now = the_run_after(IMPORTED.model_copy(update={"status": "lost", "old_status": "running"}))
+    assert (lost_now.status, lost_now.updated_at) == ("lost", at(1))
+    assert the_run_after(IMPORTED.model_copy(update={"submission_id": None})).attempts == ()
 
 
 def test_the_states_of_a_run_in_the_readme_are_those_of_the_fold() -> None:
