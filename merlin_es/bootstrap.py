@@ -11,6 +11,7 @@ from merlin_es import processes, run_ids
 from merlin_es.app import Merlin
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
+from merlin_es.doctor.examination import Doctor
 from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import RayMissing
 from merlin_es.keeper import Keeper
@@ -18,7 +19,7 @@ from merlin_es.ledger import Ledger
 from merlin_es.old_root import OldRoot
 from merlin_es.ports import Host, JobServer
 from merlin_es.ray_adapter.address import token_file
-from merlin_es.ray_adapter.heads import LocalHeads, find_ray
+from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_processes
 from merlin_es.ray_adapter.jobs import RayJobServer
 from merlin_es.reconciler import Reconciler
 from merlin_es.settings import Settings
@@ -76,6 +77,20 @@ def build(settings: Settings) -> Merlin:
 def old_root(settings: Settings) -> OldRoot:
     """Wire the import of what the tool before this one has recorded."""
     return OldRoot(ledger(settings), _blobs(settings), settings.state_root)
+
+
+def doctor(settings: Settings) -> Doctor:
+    """Wire the look at everything."""
+    head = settings.state_root / "cluster" / "head"
+    return Doctor(
+        ledger=ledger(settings),
+        root=settings.state_root,
+        heads=LocalHeads(),
+        connect=connect,
+        find_ray=find_ray,
+        left=lambda: len(head_processes(head)),
+        now=now,
+    )
 
 
 def clusters(settings: Settings) -> Clusters:

@@ -17,6 +17,7 @@ app.group_in("merlin_es.cli.artifacts")
 app.function_in("merlin_es.cli.reconcile")
 app.function_in("merlin_es.cli.rebuild")
 app.function_in("merlin_es.cli.import_")
+app.function_in("merlin_es.cli.doctor")
 
 
 @app.callback()
