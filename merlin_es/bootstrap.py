@@ -9,6 +9,7 @@ from pathlib import Path
 import eventlog
 from merlin_es import processes, run_ids
 from merlin_es.app import Merlin
+from merlin_es.bells import Bells
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
 from merlin_es.doctor.examination import Doctor
@@ -16,20 +17,25 @@ from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import RayMissing
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
+from merlin_es.observer import World
 from merlin_es.old_root import OldRoot
 from merlin_es.ports import Host, JobServer
 from merlin_es.ray_adapter.address import token_file
 from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_processes
 from merlin_es.ray_adapter.jobs import RayJobServer
 from merlin_es.reconciler import Reconciler
+from merlin_es.resources import Leases
+from merlin_es.run_leases import RunLeases
 from merlin_es.settings import Settings
 from merlin_es.submission import Submissions
+from merlin_es.turns import Turns
 from merlin_es.watch import ring
 from merlin_es.witness import WitnessFiles
 from projections.cluster import ClusterRecord
 from projections.files import Publisher, stamps
 from projections.index import Index
 from projections.layout import StateLayout
+from projections.lease_files import LeaseFiles
 
 
 def now() -> str:
@@ -59,7 +65,8 @@ def build(settings: Settings) -> Merlin:
     witnesses = WitnessFiles(settings.state_root / "runs")
     submissions = Submissions(settings.state_root, blobs, lambda: run_ids.ledger_id(books.log))
     keeper = Keeper(settings.state_root, blobs)
-    reconciler = Reconciler(books, cluster, witnesses, submissions, keeper, here)
+    run_leases = RunLeases(books, leases_of(books, settings, here))
+    reconciler = Reconciler(books, cluster, witnesses, submissions, keeper, here, run_leases)
     return Merlin(
         settings=settings,
         ledger=books,
@@ -76,14 +83,16 @@ def build(settings: Settings) -> Merlin:
 
 def old_root(settings: Settings) -> OldRoot:
     """Wire the import of what the tool before this one has recorded."""
-    return OldRoot(ledger(settings), _blobs(settings), settings.state_root)
+    books = ledger(settings)
+    return OldRoot(books, _blobs(settings), settings.state_root, leases_of(books, settings, host()))
 
 
 def doctor(settings: Settings) -> Doctor:
     """Wire the look at everything."""
-    head = settings.state_root / "cluster" / "head"
+    head, books = settings.state_root / "cluster" / "head", ledger(settings)
     return Doctor(
-        ledger=ledger(settings),
+        ledger=books,
+        leases=leases_of(books, settings, host()),
         root=settings.state_root,
         heads=LocalHeads(),
         connect=connect,
@@ -91,6 +100,19 @@ def doctor(settings: Settings) -> Doctor:
         left=lambda: len(head_processes(head)),
         now=now,
     )
+
+
+def leases(settings: Settings) -> Leases:
+    """Wire the verbs on resources."""
+    return leases_of(ledger(settings), settings, host())
+
+
+def leases_of(books: Ledger, settings: Settings, here: Host) -> Leases:
+    """Wire the verbs on resources over a ledger that is open already."""
+    root, disk = settings.state_root, books.publisher.disk
+    turns = Turns(books.log, root, disk, settings.actor, settings.door)
+    files, world = LeaseFiles(books.log, root, disk, here.boot_id), World(root, here, processes.is_alive, books.status)
+    return Leases(root, books.log, turns, files, world, disk, Bells(root, disk))
 
 
 def clusters(settings: Settings) -> Clusters:

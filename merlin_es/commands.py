@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from projections.lease_state import LeaseWish, Liveness, Pool, Waiter
+
 OldStatus = Literal["blocked", "dry_run", "submitted", "error", "running", "completed", "failed", "cancelled"]
 OldClusterStatus = Literal["unavailable", "not_started", "active", "stopped", "error", "dry_run"]
 """The statuses of the tool that this one replaces."""
@@ -36,6 +38,7 @@ class SubmitRun:
     captures: tuple[str, ...] = ()
     idempotency_key: str | None = None
     traceparent: str | None = None
+    leases: LeaseWish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,20 @@ class ImportCluster:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportLease:
+    """Take in a lease that the tool which this one replaces has recorded; times are those of its file."""
+
+    lease_id: str
+    key: str
+    owner: str
+    active: bool
+    metadata: Mapping[str, str]
+    created_at: str
+    root: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartLocal:
     """Start a head on this host; None for a port: the default when it is free, else any free one."""
 
@@ -88,3 +105,50 @@ class StartLocal:
     dashboard_port: int | None
     namespace: str
     durable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks something of a lease: `by` is the actor; a fence or the name of the owner shows that it is the holder.
+
+    With `force`, and a `reason`, it need not be.
+    """
+
+    by: str
+    at: str
+    owner: str | None = None
+    fence: int | None = None
+    force: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Have all of `keys`, or any of `pool`; see projections.events.lease.ClaimQueued for the rest. `at` is the time.
+
+    Unless it `waits`, it is refused when it cannot be had at once.
+    """
+
+    claim_id: str
+    owner: str
+    at: str
+    keys: tuple[str, ...] = ()
+    pool: Pool | None = None
+    on_behalf_of: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    liveness: Liveness = field(default_factory=Liveness)
+    waits: bool = False
+    waiter: Waiter | None = None
+    idempotency_key: str | None = None
+    spec: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Declare:
+    """Say what a key is."""
+
+    key: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    max_duration_s: float | None = None

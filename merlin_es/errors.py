@@ -4,7 +4,12 @@ MerlinError                 exit 1
 ├── Usage                   2   what was asked for cannot be done as it is: an option, a name, a file
 ├── NotFound                3   no such run, artifact or cluster
 ├── Refused                 4   the rules say no, and the message says who is in the way
-│   └── Ambiguous           4   several things have that name
+│   ├── Ambiguous           4   several things have that name
+│   ├── TimedOut           12   who waited for a lease has waited for as long as it wanted to
+│   ├── Busy               13   somebody holds it, or is in line before, and nobody was to wait
+│   ├── LeaseLost          14   the lease is not, or no longer, of who acts for it; nothing was changed
+│   ├── Drained            15   nobody gets that key for now
+│   └── Unsatisfiable      16   nobody will ever get that
 ├── Blocked                 5   recorded, but Ray cannot take it now
 ├── ClusterError            6   the cluster cannot do it
 │   ├── RayMissing          6   there is no Ray on this host
@@ -46,6 +51,36 @@ class Refused(MerlinError):
 
 class Ambiguous(Refused):
     """Several things have that name."""
+
+
+class TimedOut(Refused):
+    """Who waited has waited for as long as it wanted to, and is no longer in line."""
+
+    exit_code = 12
+
+
+class Busy(Refused):
+    """Somebody holds it, or is in line before."""
+
+    exit_code = 13
+
+
+class LeaseLost(Refused):
+    """The lease has ended, or is somebody else's: whoever acts for it must stop."""
+
+    exit_code = 14
+
+
+class Drained(Refused):
+    """Nobody gets the key for now; who waits for it is in line when it is enabled again."""
+
+    exit_code = 15
+
+
+class Unsatisfiable(Refused):
+    """There are not so many keys that could ever be granted: waiting would be for ever."""
+
+    exit_code = 16
 
 
 class Blocked(MerlinError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import eventlog
+from merlin_es.deciders.run import with_its_leases
 from merlin_es.errors import MerlinError, NotFound
 from merlin_es.failpoints import reach
 from projections.cluster import ClusterRecord
@@ -14,6 +16,7 @@ from projections.events.base import DomainEvent
 from projections.events.cluster import ClusterEvent
 from projections.events.run import RunEvent
 from projections.files import Publisher
+from projections.fresh import read_record
 from projections.index import Index
 from projections.layout import CLUSTER, is_run_id, run_stream
 from projections.run_record import RunRecord
@@ -44,6 +47,17 @@ class Ledger:
             )
         return record
 
+    def status(self, run_id: str) -> tuple[str, int] | None:
+        """Give the status of a run, and the seq of its record; None when it cannot be told."""
+        if not self.has_run(run_id):
+            return None
+        with suppress(eventlog.EventLogError):
+            if fresh := read_record(self.publisher.root, run_id, self.log):
+                return fresh["status"], fresh["as_of"]["seq"]
+            record = self.publisher.run(run_id)
+            return (record.status, record.seq) if record else None
+        return None
+
     def has_run(self, run_id: str) -> bool:
         """Tell whether the ledger has a log of that run, be it sick."""
         if not is_run_id(run_id):
@@ -59,7 +73,11 @@ class Ledger:
         self, run_id: str, decide: Callable[[RunRecord | None], Sequence[RunEvent]], *, cause: int | None = None
     ) -> RunRecord:
         """Append what `decide` makes of the run, and give the run as it is then; published when this returns."""
-        state = self._transact(_stream(run_id), self.publisher.run_at_head, decide, corr=run_id, cause=cause)
+
+        def whole(record: RunRecord | None) -> Sequence[RunEvent]:
+            return with_its_leases(record, decide(record))
+
+        state = self._transact(_stream(run_id), self.publisher.run_at_head, whole, corr=run_id, cause=cause)
         if state is None:
             raise NotFound(f"there is no run {run_id!r} in this state root")
         return state

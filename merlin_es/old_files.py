@@ -12,14 +12,16 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
+from eventlog.errors import Invalid
 from merlin_es.commands import OldClusterStatus, OldStatus
 from merlin_es.errors import Usage
 from merlin_es.tree import Tree, Unfit, shown
 from projections.layout import ARTIFACTS, BOOTSTRAP, RUN_RECORD, RUN_REQUEST, is_run_id
+from projections.lease_state import check_key, is_lease_id
 
 FILE_BYTES_MAX: Final = 32 * 1024 * 1024
 """Of one old file: a record may hold the whole output of a job that failed."""
@@ -71,6 +73,18 @@ class Artifact(msgspec.Struct, kw_only=True):
     path: str = ""
     kind: str = "file"
     created_at: str | None = None
+
+
+class Lease(msgspec.Struct, kw_only=True):
+    """`resources/leases/<lease_id>.json`; a `fence` is there only in what this release has written."""
+
+    lease_id: str
+    resource_type: str
+    owner: str
+    status: Literal["active", "released"]
+    metadata: dict[str, object] | None = None
+    created_at: str | None = None
+    fence: object = None
 
 
 class Bootstrap(msgspec.Struct, kw_only=True):
@@ -171,6 +185,20 @@ def artifacts_of(content: bytes) -> tuple[Artifact, ...]:
     for each in listed:
         moment(each.created_at)
     return listed
+
+
+def lease_of(content: bytes, lease_id: str) -> Lease:
+    """Read the file of a lease; raises Broken."""
+    lease = decode(content, Lease)
+    if lease.fence is not None:
+        raise Broken(f"this release has written it, and resources/{_LOG} is gone: bring that back from a copy")
+    if lease.lease_id != lease_id or not is_lease_id(lease_id):
+        raise Broken(f"it says that it is the lease {shown(lease.lease_id)}, which is not its name or can be none")
+    try:
+        check_key(lease.resource_type)
+    except Invalid as error:
+        raise Broken(str(error)) from None
+    return lease
 
 
 def bootstrap_of(content: bytes) -> Bootstrap:

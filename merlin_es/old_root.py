@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 import eventlog
-from merlin_es.commands import ImportCluster, ImportRun
+from merlin_es.commands import ImportCluster, ImportLease, ImportRun
 from merlin_es.deciders import imports as rules
-from merlin_es.errors import NotFound, Usage
+from merlin_es.errors import NotFound, Refused, Usage
 from merlin_es.failpoints import reach
 from merlin_es.ledger import Ledger
 from merlin_es.old_artifacts import pages
@@ -26,6 +26,7 @@ from merlin_es.old_files import (
     Artifact,
     Bootstrap,
     Broken,
+    Lease,
     OldFiles,
     Record,
     Request,
@@ -33,12 +34,14 @@ from merlin_es.old_files import (
     artifacts_of,
     asked_at,
     bootstrap_of,
+    lease_of,
     moment,
     record_of,
     request_of,
     texts,
 )
 from merlin_es.ray_adapter.address import parse_address
+from merlin_es.resources import Leases
 from projections.cluster import NOT_STARTED
 from projections.events.run import RunEvent
 from projections.fresh import read_cluster, read_record
@@ -48,7 +51,7 @@ from projections.run_record import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What became of one run, of the cluster, or of one file that is broken.
+    """What became of one run, of one lease, of the cluster, or of one file that is broken.
 
     `state` is `imported`, `known` (it has a log here) or `skipped`; `detail` the status it has now, or why it was
     skipped.
@@ -77,9 +80,10 @@ class OldRoot:
     ledger: Ledger
     blobs: eventlog.BlobStore
     state_root: Path
+    leases: Leases
 
     def take_in(self, old_root: Path, *, dry_run: bool = False) -> Iterator[Item]:
-        """Take in the cluster and every run, and tell what became of each; raises NotFound and Usage.
+        """Take in the cluster, every run and every lease, and tell what became of each; raises NotFound and Usage.
 
         With `dry_run` it only tells what would become of them.
         """
@@ -87,10 +91,11 @@ class OldRoot:
             raise NotFound(f"there is no directory {old_root}: name the old state root, which has `runs` in it")
         with OldFiles(old_root.resolve()) as files:
             if not files.is_old_root():
-                raise Usage(f"{old_root} has neither `runs` nor `cluster` in it: name the old state root itself")
+                raise Usage(f"{old_root} has no `runs`, `cluster` or `resources` in it: name the old state root itself")
             yield from self._take_in_cluster(files, dry_run=dry_run)
             for name in files.run_names():
                 yield from self._take_in_run(files, name, dry_run=dry_run)
+            yield from self._take_in_leases(files, dry_run=dry_run)
 
     def _take_in_run(self, files: OldFiles, run_id: str, *, dry_run: bool) -> Iterator[Item]:
         directory = f"runs/{run_id}"
@@ -158,6 +163,40 @@ class OldRoot:
             self.ledger.change_cluster(lambda known: rules.import_cluster(command, known))
         yield Item("cluster", "imported", event.status)
 
+    def _take_in_leases(self, files: OldFiles, *, dry_run: bool) -> Iterator[Item]:
+        """Take in the leases that have been released, then those that are held, each in the order of their times."""
+        names = list(files.lease_names())
+        if names and files.has_log("resources") and files.root != self.state_root.resolve():
+            yield Item("resources", "skipped", "they have a log, so they are not of the old tool: copy their directory")
+            return
+        known = {lease.lease_id for lease in self.leases.all()} if names else set()
+        commands: list[tuple[ImportLease, bytes]] = []
+        for name in names:
+            path = f"resources/leases/{name}.json"
+            if name in known:
+                yield Item(f"resources/leases/{name}", "known")
+                continue
+            try:
+                if (content := files.read(path)) is not None:
+                    command = _lease_command(lease_of(content, name), str(files.root), _digest(content))
+                    commands.append((command, content))
+            except Broken as broken:
+                yield Item(path, "skipped", str(broken))
+        for command, content in sorted(commands, key=_by_time):
+            yield self._record_lease(command, content, dry_run=dry_run)
+
+    def _record_lease(self, command: ImportLease, content: bytes, *, dry_run: bool) -> Item:
+        name, status = f"resources/leases/{command.lease_id}", "active" if command.active else "released"
+        if dry_run:
+            return Item(name, "imported", status)
+        self._keep({name: content})
+        by, tick = self.leases.actor, self.leases.world.look().tick
+        try:
+            self.leases.take(lambda state: rules.import_lease(command, by, state, tick))
+        except (Refused, eventlog.Invalid) as error:
+            return Item(name, "skipped", str(error))
+        return Item(name, "imported", status)
+
     def _known(self, name: str, stream: str, *, is_fresh: bool) -> Item:
         """Leave what has a log alone, but finish what an import that was killed had begun: its files."""
         try:
@@ -224,6 +263,25 @@ def _run_command(found: _Found, run_id: str, root: str) -> ImportRun:
         root=root,
         files={name: _digest(content) for name, content in found.content.items()},
         output=_digest_and_size(_output(record)) if record and _output(record) else None,
+    )
+
+
+def _by_time(each: tuple[ImportLease, bytes]) -> tuple[bool, str, str]:
+    """Order leases so that none is held while another one of its key is taken in, the older of two before the other."""
+    command, _ = each
+    return command.active, command.created_at, command.lease_id
+
+
+def _lease_command(lease: Lease, root: str, sha256: str) -> ImportLease:
+    return ImportLease(
+        lease_id=lease.lease_id,
+        key=lease.resource_type,
+        owner=lease.owner,
+        active=lease.status == "active",
+        metadata=texts(lease.metadata),
+        created_at=moment(lease.created_at) or "",
+        root=root,
+        sha256=sha256,
     )
 
 

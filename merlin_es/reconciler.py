@@ -27,10 +27,12 @@ from merlin_es.failpoints import reach
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.ports import Host, RayJob, RayNode, Witnesses
+from merlin_es.resources import Leases
+from merlin_es.run_leases import RunLeases
 from merlin_es.steps import Steps
 from merlin_es.submission import RUN, Submissions, adopted_from, is_imported
 from projections.events.run import RunEvent
-from projections.layout import run_id_of
+from projections.layout import RESOURCES, run_id_of
 from projections.run_record import Attempt, RunRecord
 
 LIST_EVERY_S = 30.0
@@ -75,7 +77,9 @@ class Reconciler:
         submissions: Submissions,
         keeper: Keeper,
         host: Host,
+        run_leases: RunLeases,
     ) -> None:
+        self._run_leases = run_leases
         self._ledger = ledger
         self._cluster = cluster
         self._witnesses = witnesses
@@ -89,9 +93,15 @@ class Reconciler:
         self._list_size = 0
         self._failures = 0
 
+    @property
+    def leases(self) -> Leases:
+        """The resources, which runs hold too."""
+        return self._run_leases.leases
+
     def tick(self, *, unblock: bool = False) -> Pass:
         """Look at everything that may have changed, once."""
         done = Pass(sick=dict(self._ledger.index.sick()))
+        self._guarded(RESOURCES, done, self._reap)
         active = [run_id for run_id, status in self._ledger.index.active() if unblock or status != "blocked"]
         due = self._listed is None or self._host.monotonic() - self._listed >= LIST_EVERY_S
         if not active and not due:
@@ -114,10 +124,16 @@ class Reconciler:
         done = Pass()
         record = self._ledger.run(run_id)
         if record.is_terminal:
+            self._run_leases.end(record)
+            return record
+        if (record := self._run_leases.advance(record)).status == "waiting":
             return record
         world = self._look_at_cluster(done)
         self._advance(run_id, world, done, unblock=unblock)
         return self._ledger.run(run_id)
+
+    def _reap(self) -> None:
+        self.leases.reap()
 
     def _look_at_cluster(self, done: Pass) -> _World:
         try:
@@ -152,6 +168,10 @@ class Reconciler:
         done.looked_at += 1
         record = self._ledger.run(run_id)
         before = record.seq
+        if (record := self._run_leases.advance(record)).status == "waiting":
+            if record.seq != before:
+                done.changed.append(run_id)
+            return
         if unblock and record.status == "blocked" and world.link:
             record = self._ledger.change_run(run_id, lambda known: rules.retry(_there(known)))
         seen = self._look(record, world)
@@ -162,7 +182,9 @@ class Reconciler:
             self._steps.take(record, decision.act, world.link)
         if seen.asked:
             self._previous[run_id] = seen.at
-        if self._ledger.run(run_id).seq != before:
+        after = self._ledger.run(run_id)
+        self._run_leases.end(after)
+        if after.seq != before:
             done.changed.append(run_id)
 
     def _look(self, record: RunRecord, world: _World) -> Seen:

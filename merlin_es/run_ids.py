@@ -37,7 +37,10 @@ def check_target(target: str) -> str:
 def keyed(log: eventlog.FileLog, command: SubmitRun, key: str, actor: str, door: str) -> SubmitRun:
     """Give the command with the id of the run that is recorded under `key`; raises Refused for other content."""
     content = replace(command, run_id="", idempotency_key=key, traceparent=None)
-    spec = hashlib.sha256(json.dumps(asdict(content), sort_keys=True).encode()).hexdigest()
+    said = asdict(content)
+    if content.leases is None:
+        del said["leases"]  # As it was before there were any.
+    spec = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     event = SubmissionKeyed(idempotency_key=key, target=command.target, spec=spec).recorded_by(actor, door)
     digest = hashlib.sha256(key.encode()).hexdigest()
     try:

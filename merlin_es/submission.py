@@ -15,6 +15,7 @@ import msgspec
 import eventlog
 from merlin_es import entrypoint as wrapper
 from merlin_es.cluster_link import Link
+from merlin_es.lease_variables import variables
 from merlin_es.packages import package
 from merlin_es.ports import JobServer, RayJob, Submission
 from merlin_es.witness import entrypoint
@@ -122,6 +123,8 @@ class Submissions:
         }
         if request.cpus:
             ours["MERLIN_KEEP_OMP"] = "1"  # Then Ray's OMP_NUM_THREADS is what was asked for, not its default of 1.
+        if record.tenancy and record.tenancy.leases:
+            ours |= variables(record.tenancy.leases)
         if request.traceparent:
             ours["TRACEPARENT"] = request.traceparent
         return {**request.env, **ours}

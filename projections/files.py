@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from eventlog import Damaged, Disk, EventLog, EventLogError, Head, NotReadable, quiet
 from eventlog.disk import write_all
@@ -21,7 +20,8 @@ from projections.cluster import ClusterRecord
 from projections.events.base import UnknownEvent
 from projections.fresh import read_document, stamp_of, stamps
 from projections.index import Index
-from projections.layout import CLUSTER, StateLayout, run_id_of, run_stream
+from projections.layout import CLUSTER, RESOURCES, StateLayout, run_id_of, run_stream
+from projections.lease_files import LeaseFiles
 from projections.projection import (
     Files,
     RunState,
@@ -32,6 +32,7 @@ from projections.projection import (
 )
 from projections.run_record import RunRecord
 from projections.statuses import OPEN
+from projections.verdict import Verdict, orphan, verdict_of
 
 __all__ = ["NotPublished", "Publisher", "Verdict", "rebuild", "stamps"]
 
@@ -65,10 +66,10 @@ class Publisher:
 
     def __init__(self, log: EventLog, root: Path, index: Index | None = None, disk: Disk | None = None) -> None:
         self._log = log
-        self._root = root
+        self.root = root
         self._layout = StateLayout(root)
         self._index = index
-        self._disk = disk or Disk()
+        self.disk = disk or Disk()
         self._known: dict[str, Folded] = {}  # The least recently used first. Only dict operations that are atomic.
 
     def fold(self, stream: str) -> Folded:
@@ -127,17 +128,20 @@ class Publisher:
 
         Done while nobody appends, so nobody publishes less after more, and what is published is durable.
         """
+        if stream == RESOURCES:
+            LeaseFiles(self._log, self.root, self.disk).publish_all()
+            return self.fold(stream)
         before = self._known.get(stream) or self.fold(stream)  # A long past is read before others have to wait.
         run_id, path = run_id_of(stream), self._layout.path(stream)
         try:
             with quiet(path, LOCK_LIMIT_S) as fd:
                 folded = self.fold(stream)
                 files = projection_of(stream).files(stream, *folded)
-                changed = [name for name, content in files.items() if _content(self._root / name) != content]
+                changed = [name for name, content in files.items() if _content(self.root / name) != content]
                 if changed and fd is not None:
-                    self._disk.sync(fd)  # Whoever wrote the last event may have died before its sync.
+                    self.disk.sync(fd)  # Whoever wrote the last event may have died before its sync.
                 for name in changed:
-                    path = self._root / name
+                    path = self.root / name
                     self._write(path, files[name])
                 mark = self._index.mark(run_id) if self._index and run_id else ""
         except OSError as error:
@@ -149,17 +153,17 @@ class Publisher:
     def _write(self, path: Path, content: bytes) -> None:
         """Replace a file. Only one process at a time does, so whoever comes next takes over what a dead one left."""
         temporary = path.with_name(f".{path.name}.new")
-        fd = self._disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        fd = self.disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            write_all(self._disk, fd, content)
-            self._disk.sync(fd)
+            write_all(self.disk, fd, content)
+            self.disk.sync(fd)
         except OSError:
             with suppress(OSError):
-                self._disk.unlink(temporary)
+                self.disk.unlink(temporary)
             raise
         finally:
-            self._disk.close(fd)
-        self._disk.rename(temporary, path)
+            self.disk.close(fd)
+        self.disk.rename(temporary, path)
 
     def _note(self, run_id: str, folded: Folded, mark: str) -> None:
         if self._index and folded.state.record:
@@ -174,26 +178,13 @@ class Publisher:
         return Folded(*projection_of(stream).fold(events, *known))
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a projected file was found to be, or, once it was `written`, what it had been, in `why`.
-
-    `path` is relative to the state root. `stale`: the fold of an earlier point of the log, or an empty file; `edited`:
-    the fold of no point; `orphan`: there is no log that it could come from; `sick`: a log that cannot be folded, or a
-    file that cannot be written.
-    """
-
-    path: str
-    state: Literal["same", "missing", "stale", "edited", "written", "orphan", "sick"]
-    why: str = ""
-
-
 def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None = None) -> Iterator[Verdict]:
     """Compare every projected file with its log and, unless only to `check`, write those that differ.
 
     A log that is damaged is named, and the others go on. Nothing is removed.
     """
     publisher = Publisher(log, root, disk=disk)
+    leases = LeaseFiles(log, root, publisher.disk)
     layout = StateLayout(root)
     folded = set()
     for stream in log.streams():
@@ -201,7 +192,7 @@ def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None
             continue
         folded.add(stream)
         try:
-            verdicts = _verdicts(log, root, stream)
+            verdicts = list(leases.verdicts()) if stream == RESOURCES else _verdicts(log, root, stream)
             if not check:
                 publisher.publish(stream)
                 verdicts = [_written(verdict) for verdict in verdicts]
@@ -213,6 +204,8 @@ def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None
     for stream in (CLUSTER, *(run_stream(run_id) for run_id in sorted(layout.run_ids()))):
         if stream not in folded:
             yield from _orphans(root, file_names(stream))
+    if RESOURCES not in folded:
+        yield from leases.orphans(set(), with_catalog=True)
 
 
 def _verdicts(log: EventLog, root: Path, stream: str) -> list[Verdict]:
@@ -227,27 +220,12 @@ def _verdicts(log: EventLog, root: Path, stream: str) -> list[Verdict]:
         if stamp and stamp.head == head:
             then = projection.files(stream, state, head)
     files = projection.files(stream, state, head)
+    is_of_other_fold = stamp is not None and stamp.fold != projection.version
     verdicts = [
-        _verdict(name, found[name], content, then.get(name), stamp and stamp.fold != projection.version)
+        verdict_of(name, found[name], content, then.get(name), is_of_other_fold=is_of_other_fold)
         for name, content in files.items()
     ]
     return [*verdicts, *_orphans(root, [name for name in names if name not in files])]
-
-
-def _verdict(
-    name: str, found: bytes | None, content: bytes, then: bytes | None, is_of_other_fold: bool | None
-) -> Verdict:
-    if found is None:
-        return Verdict(name, "missing")
-    if found == content:
-        return Verdict(name, "same")
-    if is_of_other_fold:
-        return Verdict(name, "stale", "it was written by another version of the fold")
-    if not found:
-        return Verdict(name, "stale", "it is empty, as a power cut may leave it")
-    if found == then:
-        return Verdict(name, "stale", "it was folded from fewer events")
-    return Verdict(name, "edited", "no point of the log says that")
 
 
 def _written(verdict: Verdict) -> Verdict:
@@ -259,7 +237,7 @@ def _written(verdict: Verdict) -> Verdict:
 def _orphans(root: Path, names: Iterable[str]) -> Iterator[Verdict]:
     for name in names:
         if (root / name).exists():
-            yield Verdict(name, "orphan", "no log says anything of it; remove it when it is not needed")
+            yield orphan(name)
 
 
 def _is_open(state: RunState) -> bool:

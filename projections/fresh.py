@@ -16,9 +16,11 @@ from eventlog.names import Head
 from eventlog.tip import surely_ends_at
 from projections.layout import (
     CLUSTER,
+    RESOURCES,
     StateLayout,
     artifacts_path,
     bootstrap_path,
+    catalog_path,
     run_id_of,
     run_record_path,
     run_stream,
@@ -31,6 +33,8 @@ RUN_FOLD: Final = 1
 """The version of the fold of a run and of its files: what another one wrote is folded again from the first event."""
 CLUSTER_FOLD: Final = 1
 """The same of the cluster."""
+LEASE_FOLD: Final = 1
+"""The same of the resources, whose checkpoints are of that version too."""
 
 Document: TypeAlias = Mapping[str, Any]
 """A projected file as JSON has it."""
@@ -118,6 +122,8 @@ def _fresh(path: Path, stream: str, fold: int, root: Path, log: EventLog | None)
 def _stamped(root: Path, stream: str) -> Path | None:
     if stream == CLUSTER:
         return bootstrap_path(root)
+    if stream == RESOURCES:
+        return catalog_path(root)
     run_id = run_id_of(stream)
     return run_record_path(root, run_id) if run_id else None
 

@@ -24,6 +24,7 @@ RUN_REQUEST: Final = "run_request.json"
 RUN_RECORD: Final = "run_record.json"
 ARTIFACTS: Final = "artifacts.json"
 BOOTSTRAP: Final = "bootstrap.json"
+CATALOG: Final = "catalog.json"
 
 _RUN: Final = "run/"
 _LOG: Final = "events.jsonl"
@@ -120,6 +121,28 @@ def artifacts_path(root: Path, run_id: str) -> Path:
 def bootstrap_path(root: Path) -> Path:
     """Give the file that describes the cluster."""
     return root / "cluster" / BOOTSTRAP
+
+
+def resources_path(root: Path) -> Path:
+    """Give the directory of all that is said of resources."""
+    return root / RESOURCES
+
+
+def catalog_path(root: Path) -> Path:
+    """Give the file that lists the keys, who holds them and who waits."""
+    return root / RESOURCES / CATALOG
+
+
+def leases_path(root: Path) -> Path:
+    """Give the directory that holds a file for every lease there ever was."""
+    return root / RESOURCES / "leases"
+
+
+def lease_name(lease_id: str) -> str:
+    """Give the path of a lease's file under the state root; raises Invalid for what cannot be an id."""
+    if not is_run_id(lease_id):
+        raise Invalid(f"{lease_id!r} cannot be the id of a lease: it is `lease-` and 10 hexadecimal digits")
+    return f"{RESOURCES}/leases/{lease_id}.json"
 
 
 def index_path(root: Path) -> Path:

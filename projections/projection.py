@@ -10,21 +10,26 @@ import msgspec
 
 from eventlog import Event, EventLog, Head, Invalid
 from eventlog.frame import origin
-from projections import artifacts, cluster, run_record
+from projections import artifacts, cluster, leases, run_record
 from projections.artifacts import ArtifactIndex
 from projections.cluster import NOT_STARTED, ClusterRecord
 from projections.events.base import Codec, DomainEvent, Recorded
 from projections.events.cluster import CLUSTER_EVENTS, ClusterEvent
+from projections.events.lease import LEASE_EVENTS, LeaseEvent
 from projections.events.run import RUN_EVENTS, RunEvent
-from projections.fresh import CLUSTER_FOLD, RUN_FOLD
+from projections.fresh import CLUSTER_FOLD, LEASE_FOLD, RUN_FOLD
 from projections.layout import (
     ARTIFACTS,
     BOOTSTRAP,
+    CATALOG,
     CLUSTER,
+    RESOURCES,
     RUN_RECORD,
     RUN_REQUEST,
+    lease_name,
     run_id_of,
 )
+from projections.lease_state import NOTHING, Lease, Resources
 from projections.run_record import RunRecord
 
 S = TypeVar("S")
@@ -46,8 +51,8 @@ _REQUEST: Final = (
     "created_at",
 )
 """What readers have always found in `run_request.json`, in that order; whatever is new comes after it."""
-_ELSEWHERE: Final = frozenset({"imported", "request", "seq"})
-"""Fields of a record that are not written as they are: left out where there is none, spread out, in the stamp."""
+_ELSEWHERE: Final = frozenset({"request", "seq"})
+"""Fields of a record that are not written under their names: one is spread out, the other stands in the stamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ def projection_of(stream: str) -> Projection[Any, Any]:
     """Give the projection of `stream`; raises Invalid when it has none."""
     if stream == CLUSTER:
         return CLUSTER_PROJECTION
+    if stream == RESOURCES:
+        return LEASE_PROJECTION
     if run_id_of(stream):
         return RUN_PROJECTION
     raise Invalid(f"nothing is folded from {stream!r}")
@@ -106,13 +113,18 @@ def projection_of(stream: str) -> Projection[Any, Any]:
 
 def has_projection(stream: str) -> bool:
     """Tell whether files are folded from `stream`."""
-    return stream == CLUSTER or run_id_of(stream) is not None
+    return stream in (CLUSTER, RESOURCES) or run_id_of(stream) is not None
 
 
 def file_names(stream: str) -> tuple[str, ...]:
-    """Give every file that may be folded from `stream`, by its path under the state root; the last has the stamp."""
+    """Give every file that may be folded from `stream`, by its path under the state root; the last has the stamp.
+
+    The files of leases are not among them: there is one for each lease, with a stamp of its own.
+    """
     if stream == CLUSTER:
         return (f"cluster/{BOOTSTRAP}",)
+    if stream == RESOURCES:
+        return (f"{RESOURCES}/{CATALOG}",)
     directory = f"runs/{run_id_of(stream)}"
     return tuple(f"{directory}/{name}" for name in (RUN_REQUEST, ARTIFACTS, RUN_RECORD))
 
@@ -129,11 +141,14 @@ def run_document(record: RunRecord, head: Head) -> dict[str, object]:
         "updated_at": record.updated_at,
     }
     for part in (request, record):
-        new = [each.name for each in fields(part) if each.name not in document]
+        new = [each.name for each in fields(part) if each.name not in document and not _is_unsaid(part, each.name)]
         document |= _some(part, [name for name in new if name not in _ELSEWHERE])
-    if record.imported:
-        document |= _some(record, ["imported"])
     return document | {"as_of": _stamp(head, RUN_FOLD)}
+
+
+def _is_unsaid(part: object, name: str) -> bool:
+    """Tell whether a field is one that the files of runs without leases, and of ones that began here, never had."""
+    return name in ("imported", "tenancy") and getattr(part, name) is None
 
 
 def run_json(record: RunRecord) -> dict[str, object]:
@@ -146,6 +161,32 @@ def run_json(record: RunRecord) -> dict[str, object]:
 def cluster_json(record: ClusterRecord) -> dict[str, object]:
     """Give the cluster as `bootstrap.json` has it, without the stamp."""
     return _all(record)
+
+
+def lease_json(lease: Lease) -> dict[str, object]:
+    """Give a lease as its file has it, without the stamp."""
+    return _all(lease)
+
+
+def lease_file(lease: Lease, head: Head) -> bytes:
+    """Give the file of a lease; `head` is that of the last event which was about it."""
+    return _bytes(lease_json(lease) | {"as_of": _stamp(head, LEASE_FOLD)})
+
+
+def catalog_json(state: Resources) -> dict[str, object]:
+    """Give `catalog.json`, which is all that goes on, without the stamp."""
+    document = _all(state)
+    del document["touched"]
+    return document
+
+
+def _lease_files(stream: str, state: Resources, head: Head) -> Files:
+    """Write out what an event has changed: the lease that it was about, and the catalog."""
+    catalog = _bytes(catalog_json(state) | {"as_of": _stamp(head, LEASE_FOLD)})
+    files = {file_names(stream)[-1]: catalog}
+    if state.touched is not None:
+        return {lease_name(state.touched.lease_id): lease_file(state.touched, head)} | files
+    return files
 
 
 def _evolve_run(state: RunState, recorded: Recorded[RunEvent]) -> RunState:
@@ -191,4 +232,7 @@ RUN_PROJECTION: Final[Projection[RunState, RunEvent]] = Projection(
 )
 CLUSTER_PROJECTION: Final[Projection[ClusterRecord, ClusterEvent]] = Projection(
     CLUSTER_FOLD, CLUSTER_EVENTS, NOT_STARTED, cluster.evolve, _cluster_files
+)
+LEASE_PROJECTION: Final[Projection[Resources, LeaseEvent]] = Projection(
+    LEASE_FOLD, LEASE_EVENTS, NOTHING, leases.evolve, _lease_files
 )

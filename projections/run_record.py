@@ -15,6 +15,8 @@ from projections.events.run import (
     CancelEscalated,
     CancelRequested,
     DryRunRecorded,
+    LeaseBound,
+    LeaseUnbound,
     LogsCaptured,
     Outcome,
     PendingExplained,
@@ -32,9 +34,11 @@ from projections.events.run import (
     RunStarted,
     RunSubmitted,
     RunUnblocked,
+    RunWaiting,
     SubmissionFailed,
     SubmissionStarted,
 )
+from projections.lease_state import Bound, LeaseWish
 from projections.statuses import RESTING as RESTING
 from projections.statuses import STATUSES as STATUSES
 from projections.statuses import TERMINAL as TERMINAL
@@ -108,6 +112,16 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenancy:
+    """What a run is to hold, with which claim it waits for that, for the how many-th time, and what it holds now."""
+
+    wish: LeaseWish
+    claim_id: str
+    waits: int = 1
+    leases: tuple[Bound, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """Where a run stands. `seq`, `h` is the head that it was folded up to."""
 
@@ -128,6 +142,7 @@ class RunRecord:
     anomalies: tuple[str, ...] = ()
     artifacts: int | None = None
     imported: Imported | None = None
+    tenancy: Tenancy | None = None
     seq: int = 0
 
     @property
@@ -164,6 +179,14 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
             return replace(record, status="blocked", message=message, blocked_reason=reason)
         case RunUnblocked():
             return replace(record, status="requested", message=None, blocked_reason=None)
+        case RunWaiting(claim_id=claim_id, wish=wish, message=message):
+            waits = 1 + (record.tenancy.waits if record.tenancy else 0)
+            return replace(record, status="waiting", message=message, tenancy=Tenancy(wish, claim_id, waits))
+        case LeaseBound(leases=leases):
+            record = _holding(record, leases)
+            return replace(record, status="requested", message=None) if record.status == "waiting" else record
+        case LeaseUnbound():
+            return _holding(record, ())
         case DryRunRecorded(message=message):
             return replace(record, status="dry_run", message=message)
         case SubmissionStarted():
@@ -257,6 +280,12 @@ def _as_it_was(event: RunImported, time: str, seq: int) -> RunRecord:
     since = event.updated_at if event.status == event.old_status else time
     imported = Imported(event.root, event.old_status, event.files)
     return RunRecord(request, event.status, since, message=event.message, attempts=attempts, imported=imported, seq=seq)
+
+
+def _holding(record: RunRecord, leases: tuple[Bound, ...]) -> RunRecord:
+    if record.tenancy is None:
+        return record
+    return replace(record, tenancy=replace(record.tenancy, leases=leases))
 
 
 def _intended(record: RunRecord, event: SubmissionStarted, time: str) -> RunRecord:

@@ -89,6 +89,22 @@ class OldState:
             },
         )
 
+    def lease(self, name: str = "lease-00000000aa", state: str = "active", **changes: object) -> Path:
+        """Write the file of a lease."""
+        return self.write(
+            f"resources/leases/{name}.json",
+            {
+                "lease_id": name,
+                "resource_type": "firesim_u250",
+                "owner": "ada",
+                "status": state,
+                "metadata": {"why": "bringup"},
+                "created_at": CREATED,
+                "updated_at": UPDATED,
+                **changes,
+            },
+        )
+
     def content(self) -> dict[str, tuple[int, bytes]]:
         """Give every file with its time and its bytes."""
         files = (path for path in sorted(self.root.rglob("*")) if path.is_file() and not path.is_symlink())

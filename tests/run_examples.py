@@ -19,6 +19,7 @@ from projections.files import Publisher
 from projections.fresh import stamps
 from projections.index import Index
 from projections.layout import StateLayout, run_stream
+from projections.lease_state import Bound, LeaseWish
 from projections.run_record import RunRecord, evolve
 from tests.examples import unsynced
 
@@ -143,6 +144,11 @@ IMPORTED = r.RunImported(
 )
 REPAIR = {"offset": 10, "length": 3, "sha256": "0" * 64, "kept": "events.jsonl.torn-10"}
 
+BOUND = (Bound("lease-00000000a1", "u250", 7), Bound("lease-00000000a2", "x60", 1))
+WAITING = r.RunWaiting(claim_id="claim-00000000a1", wish=LeaseWish("ada", ("u250", "x60")), message="it waits for u250")
+LEASED = r.LeaseBound(claim_id="claim-00000000a1", leases=BOUND)
+UNBOUND = r.LeaseUnbound(leases=BOUND, reason="the run has ended")
+
 RUN_EVENTS: tuple[r.RunEvent, ...] = (
     requested(),
     BLOCKED,
@@ -172,6 +178,9 @@ RUN_EVENTS: tuple[r.RunEvent, ...] = (
     indexed("d.txt", page=2, pages=2, omitted=["secret: is a link"]),
     indexed(),
     r.RunLogRepaired.model_validate(REPAIR),
+    WAITING,
+    LEASED,
+    UNBOUND,
 )
 """At least one of each event of a run."""
 

@@ -1,6 +1,6 @@
 """How fast are we, as ratios to the plainest thing that does the same, measured in one run?
 
-    python3 tools/bench.py {log,runs} [--json] [--quick] [--dir DIR]
+    python3 tools/bench.py {leases,log,runs} [--json] [--quick] [--dir DIR]
 
 Each family of benchmarks is a module in `tools/benches` that yields rows. The exit code is 1 when a floor is missed.
 """
@@ -18,12 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benches import log, runs
+from benches import leases, log, runs
 from benches.machine import machine
 from benches.race import Row
 from benches.table import as_json, as_text
 
-FAMILIES: dict[str, Callable[[Path, bool], Iterator[Row]]] = {"log": log.rows, "runs": runs.rows}
+FAMILIES: dict[str, Callable[[Path, bool], Iterator[Row]]] = {"leases": leases.rows, "log": log.rows, "runs": runs.rows}
 """What can be measured; each gives its rows, with its files in the directory, and in short when asked to be quick."""
 
 

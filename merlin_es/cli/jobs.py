@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from merlin_es.app import Merlin
+    from projections.lease_state import LeaseWish
     from projections.run_record import RunRecord
 
 app = Verbs("Runs: commands that Ray executes and Merlin records.")
@@ -65,6 +66,10 @@ def submit(
     retries: Annotated[int, typer.Option(min=0, max=99, help="More attempts, where repeating is safe.")] = 0,
     retry_on_failure: Annotated[bool, typer.Option("--retry-on-failure", help="Also when the command fails.")] = False,
     capture: Annotated[list[str] | None, typer.Option(help="GLOB of artifacts whose bytes are kept.")] = None,
+    lease: Annotated[list[str] | None, typer.Option(help="KEY that the run holds while it goes on.")] = None,
+    lease_any: Annotated[str | None, typer.Option(metavar="LABEL=VALUE", help="Any key with that label.")] = None,
+    lease_count: Annotated[int, typer.Option(min=1, max=1000, help="How many of them.")] = 1,
+    priority: Annotated[int, typer.Option(min=-100, max=100, help="Its place in line for these keys.")] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run, and end with its outcome.")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -96,6 +101,7 @@ def submit(
         captures=tuple(capture or ()),
         idempotency_key=idempotency_key,
         traceparent=where.traceparent,
+        leases=_leases(tuple(lease or ()), lease_any, lease_count, priority, where.actor),
     )
     merlin = bootstrap.build(where)
     record = merlin.submit(wish, dry_run=is_dry_run(context))
@@ -233,6 +239,19 @@ def _command(text: str | None, argv: list[str] | None) -> tuple[str, ...]:
     if not words:
         raise Usage("--command is empty: say what to run")
     return words
+
+
+def _leases(keys: tuple[str, ...], label: str | None, count: int, priority: int, owner: str) -> LeaseWish | None:
+    from merlin_es.errors import Usage
+    from merlin_es.resources import check_keys
+    from projections.lease_state import LeaseWish, Pool
+
+    if label is None:
+        return LeaseWish(owner, check_keys(keys), None, priority) if keys else None
+    if keys:
+        raise Usage("a run holds all of some keys, or any with a label: give either --lease or --lease-any")
+    [(name, value)] = as_pairs([label], "--lease-any").items()
+    return LeaseWish(owner, (), Pool(name, value, count), priority)
 
 
 def _follow(merlin: Merlin, record: RunRecord) -> RunRecord:

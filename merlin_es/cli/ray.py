@@ -10,10 +10,11 @@ import typer
 from merlin_es.cli.printing import require_path
 from merlin_es.cli.verbs import Verbs
 
-app = Verbs("Clusters, runs and artifacts.")
+app = Verbs("Clusters, runs, artifacts and resources.")
 app.group_in("merlin_es.cli.cluster")
 app.group_in("merlin_es.cli.jobs")
 app.group_in("merlin_es.cli.artifacts")
+app.group_in("merlin_es.cli.resources")
 app.function_in("merlin_es.cli.reconcile")
 app.function_in("merlin_es.cli.rebuild")
 app.function_in("merlin_es.cli.import_")
@@ -31,7 +32,7 @@ def ray(
         ),
     ] = None,
 ) -> None:
-    """Clusters, runs and artifacts."""
+    """Clusters, runs, artifacts and resources."""
     if state_root is not None:
         require_path(state_root, "--state-root")
     context.obj = (dry_run, None if state_root is None else Path(state_root))

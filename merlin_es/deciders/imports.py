@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
-from merlin_es.commands import ImportCluster, ImportRun, OldClusterStatus, OldStatus
+from merlin_es.commands import ImportCluster, ImportLease, ImportRun, OldClusterStatus, OldStatus
+from merlin_es.errors import Refused
 from projections.cluster import ClusterRecord
 from projections.events.cluster import ClusterImported
+from projections.events.lease import ClaimQueued, LeaseEvent, LeaseGranted, LeaseReleased
 from projections.events.run import LogsCaptured, RunEvent, RunImported
+from projections.lease_state import Resources, Tick
+from projections.line import wants
 from projections.run_record import RunRecord
 from projections.statuses import Status
 
@@ -68,6 +72,56 @@ def import_cluster(command: ImportCluster, record: ClusterRecord) -> tuple[Clust
             files=dict(command.files),
         ),
     )
+
+
+def import_lease(command: ImportLease, by: str, state: Resources, tick: Tick) -> tuple[LeaseEvent, ...]:
+    """Take in a lease: a claim that is granted at once, and given back where it was. Raises Refused.
+
+    It ends only when somebody releases it, as those of that tool do. What that tool knew of it beside is in `metadata`.
+    """
+    if command.lease_id in state.leases:
+        return ()
+    _require_free(command.key, state)
+    known = state.keys.get(command.key)
+    claim_id = f"claim-{command.lease_id[-10:]}"
+    events: tuple[LeaseEvent, ...] = (
+        ClaimQueued(
+            claim_id=claim_id,
+            owner=command.owner,
+            keys=(command.key,),
+            metadata={
+                **command.metadata,
+                "imported_from": command.root,
+                "imported_created_at": command.created_at,
+                "imported_sha256": command.sha256,
+            },
+            tick=tick,
+        ),
+        LeaseGranted(
+            lease_id=command.lease_id,
+            key=command.key,
+            fence=(known.fence if known else 0) + 1,
+            claim_id=claim_id,
+            owner=command.owner,
+            keys=(command.key,),
+            tick=tick,
+        ),
+    )
+    if command.active:
+        return events
+    message = "it had been released when it was imported"
+    return (*events, LeaseReleased(lease_id=command.lease_id, by=by, message=message))
+
+
+def _require_free(key: str, state: Resources) -> None:
+    """Refuse a key that somebody has here, or stands in line for, or that nobody gets: an old lease comes last."""
+    known = state.keys.get(key)
+    if holder := state.holder(key):
+        raise Refused(f"{key} is held by {holder.owner} with {holder.lease_id}: release that, then repeat the import")
+    if known and known.status != "ENABLED":
+        raise Refused(f"{key} is {known.status.lower()}: `merlin ray resources enable {key}` first")
+    if any(wants(claim, key, state) for claim in state.claims.values()):
+        raise Refused(f"somebody stands in line for {key}: repeat the import when nobody does")
 
 
 def status_of(old_status: OldStatus | None) -> Status:

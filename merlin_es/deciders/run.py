@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Final
 
 from merlin_es.commands import SubmitRun
 from merlin_es.deciders.outcome import ATTEMPTS_MAX
@@ -11,28 +14,67 @@ from projections.events.run import (
     AnomalySeen,
     CancelRequested,
     DryRunRecorded,
+    LeaseBound,
+    LeaseUnbound,
     RunBlocked,
     RunCancelled,
     RunEvent,
     RunRequested,
     RunUnblocked,
+    RunWaiting,
     SubmissionStarted,
 )
+from projections.lease_state import Bound, LeaseWish
 from projections.run_record import RunRecord
+
+_ENDS: Final = frozenset(
+    {"run.completed", "run.failed", "run.cancelled", "run.submission_failed", "run.dry_run_recorded"}
+)
 
 
 def request(command: SubmitRun, record: RunRecord | None) -> tuple[RunEvent, ...]:
     """Record the wish, once."""
     if record is not None:
         return ()
-    return (RunRequested.model_validate(asdict(command)),)
+    requested = RunRequested.model_validate(asdict(command))
+    return (requested, _waiting(command.run_id, command.leases, 0)) if command.leases else (requested,)
+
+
+def wait_again(reason: str, record: RunRecord) -> tuple[RunEvent, ...]:
+    """Have a run that is not submitted yet, and holds its leases no longer, wait for them again."""
+    if record.tenancy is None or record.status not in ("requested", "waiting") or _is_in_rays_hands(record):
+        return ()
+    waiting = _waiting(record.run_id, record.tenancy.wish, record.tenancy.waits)
+    return (*unbind(reason, record), waiting)
+
+
+def bind(claim_id: str, leases: tuple[Bound, ...], record: RunRecord) -> tuple[RunEvent, ...]:
+    """Record that a waiting run holds what it waited for."""
+    if record.status != "waiting" or record.tenancy is None or record.tenancy.claim_id != claim_id:
+        return ()
+    return (LeaseBound(claim_id=claim_id, leases=leases),)
+
+
+def unbind(reason: str, record: RunRecord) -> tuple[RunEvent, ...]:
+    """Record that a run holds its leases no longer."""
+    if record.tenancy is None or not record.tenancy.leases:
+        return ()
+    return (LeaseUnbound(leases=record.tenancy.leases, reason=reason),)
+
+
+def with_its_leases(record: RunRecord | None, events: Sequence[RunEvent]) -> tuple[RunEvent, ...]:
+    """Add, to what ends a run, that its leases end with it: whoever looks at them next will give them back."""
+    ended = next((event for event in events if event.type in _ENDS), None)
+    if record is None or ended is None or record.is_terminal:
+        return tuple(events)
+    return (*events, *unbind(f"{record.run_id} has ended: {ended.type.partition('.')[2]}", record))
 
 
 def record_dry_run(entrypoint: str, record: RunRecord) -> tuple[RunEvent, ...]:
     """Record what would have been submitted."""
     if record.status == "dry_run":
         return ()
-    if record.status != "requested" or record.attempts:
+    if record.status not in ("requested", "waiting") or record.attempts:
         raise Refused(f"{record.run_id} is {record.status} since {record.updated_at}: it was asked for in earnest")
     message = "Nothing was submitted: leave out --dry-run to do so."
     return (DryRunRecorded(entrypoint=entrypoint, message=message),)
@@ -42,7 +84,11 @@ def block(reason: str, message: str, record: RunRecord) -> tuple[RunEvent, ...]:
     """Record that Ray cannot take the run now; it waits for somebody to ask again."""
     if record.status == "blocked" and (record.blocked_reason, record.message) == (reason, message):
         return ()
-    if record.status not in ("requested", "blocked") or record.cancel_requested_at or _is_in_rays_hands(record):
+    if (
+        record.status not in ("requested", "waiting", "blocked")
+        or record.cancel_requested_at
+        or _is_in_rays_hands(record)
+    ):
         return ()  # Ray may have it: that is for the reconciler to find out.
     return (RunBlocked(reason=reason, message=message),)
 
@@ -63,6 +109,8 @@ def retry(record: RunRecord) -> tuple[RunEvent, ...]:
         return ()  # It is under way already.
     if len(record.attempts) >= ATTEMPTS_MAX:
         raise Refused(f"{record.run_id} has had {ATTEMPTS_MAX} attempts: submit it again as a new run")
+    if record.tenancy is not None and not record.tenancy.leases:
+        return (RunUnblocked(), _waiting(record.run_id, record.tenancy.wish, record.tenancy.waits))
     return (RunUnblocked(),)
 
 
@@ -89,6 +137,8 @@ def intend(
     """Record, before Ray is asked, under which id and where the next attempt is submitted."""
     if record.status != "requested" or record.cancel_requested_at or _is_in_rays_hands(record):
         return ()
+    if record.tenancy is not None and not record.tenancy.leases:
+        return ()
     number = next_attempt(record)
     left_out = f"not uploaded: {'; '.join(omitted)}"
     return (
@@ -112,6 +162,13 @@ def next_attempt(record: RunRecord) -> int:
 def submission_id(run_id: str, attempt: int) -> str:
     """Give the id that Ray knows an attempt by: never used twice."""
     return run_id if attempt == 1 else f"{run_id}-a{attempt}"
+
+
+def _waiting(run_id: str, wish: LeaseWish, waits: int) -> RunWaiting:
+    """Give the wait of a run; its claim has the same id however often it is asked for."""
+    digest = hashlib.sha256(f"{run_id}#{waits + 1}".encode()).hexdigest()
+    what = ", ".join(wish.keys) or (wish.pool and f"{wish.pool.count} with {wish.pool.label}={wish.pool.value}")
+    return RunWaiting(claim_id=f"claim-{digest[:10]}", wish=wish, message=f"it waits for {what}")
 
 
 def _is_in_rays_hands(record: RunRecord) -> bool:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventlog import EventLogError
-from merlin_es.doctor import host, records, world
+from merlin_es.doctor import held, host, records, world
 from merlin_es.doctor.finding import Finding
 from merlin_es.errors import MerlinError
 from merlin_es.ledger import Ledger
 from merlin_es.ports import Heads
+from merlin_es.resources import Leases
 from projections.events.base import UnknownEvent
 
 
@@ -20,6 +21,7 @@ class Doctor:
     """Looks at one state root; `left` counts the processes of a head here that may be nobody's."""
 
     ledger: Ledger
+    leases: Leases
     root: Path
     heads: Heads
     connect: world.Connect
@@ -42,6 +44,7 @@ class Doctor:
                 "clocks": records.clocks(self.ledger.log, self.now()),
                 "state files": records.state_files(self.ledger, self.root, fix=fix),
                 "index": records.index(self.ledger, self.root, fix=fix),
+                "leases": held.leases(self.ledger, self.leases, self.now(), fix=fix),
             }
         checks["ray"] = world.ray(self.find_ray)
         checks["cluster"] = world.cluster(self.ledger, self.heads, self.connect, self.left)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from merlin_es.doctor.finding import Finding
+from merlin_es.errors import Usage
+from merlin_es.lock_probe import require_locks
 from merlin_es.settings import is_shared
 
 RAY_WANTED: Final = "2.60."
@@ -114,15 +115,12 @@ def file_system(root: Path, kind: str | None = None) -> Iterator[Finding]:
 
 
 def _locks(directory: Path) -> Iterator[Finding]:
-    """A second open file, in another process as well, must not get a lock that is held."""
-    path = directory / "lock"
-    with path.open("wb") as first:
-        fcntl.flock(first, fcntl.LOCK_EX)
-        if _lockable(path) or _in_a_child(lambda: _lockable(path)):
-            what = f"a lock does not exclude others under {directory.parent}: two could append at once"
-            yield Finding("locks", "error", what, "use a --state-root on a local disk")
-            return
-    yield Finding("locks", "fine", "a lock excludes other processes")
+    try:
+        require_locks(directory)
+    except Usage as error:
+        yield Finding("locks", "error", str(error), "use a --state-root on a local disk")
+    else:
+        yield Finding("locks", "fine", "a lock excludes other processes")
 
 
 def _rename(directory: Path) -> Iterator[Finding]:
@@ -161,25 +159,6 @@ def _sync(directory: Path) -> Iterator[Finding]:
         yield Finding("fsync", "warning", f"{what}, so every verb waits for it", "use a --state-root on a faster disk")
     else:
         yield Finding("fsync", "fine", what)
-
-
-def _lockable(path: Path) -> bool:
-    with path.open("rb+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
-def _in_a_child(ask: Callable[[], bool]) -> bool:
-    child = os.fork()
-    if child == 0:
-        answer = 2
-        with suppress(BaseException):
-            answer = int(ask())
-        os._exit(answer)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
 
 
 def _ours(root: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from projections.events.base import Codec, DomainEvent, Repaired
+from projections.lease_state import Bound, LeaseWish
 from projections.statuses import Status
 
 FailureKind = Literal["user", "infrastructure", "never_started", "timeout"]
@@ -57,6 +58,31 @@ class RunUnblocked(DomainEvent):
     """A blocked run, or one that was lost, is to be submitted after all."""
 
     type: Literal["run.unblocked"] = "run.unblocked"
+
+
+class RunWaiting(DomainEvent):
+    """The run is to hold leases before it is submitted, and waits for them with this claim."""
+
+    type: Literal["run.waiting"] = "run.waiting"
+    claim_id: str
+    wish: LeaseWish
+    message: str = ""
+
+
+class LeaseBound(DomainEvent):
+    """The run holds all that it waited for, and can be submitted; the leases end with it."""
+
+    type: Literal["run.lease_bound"] = "run.lease_bound"
+    claim_id: str
+    leases: tuple[Bound, ...]
+
+
+class LeaseUnbound(DomainEvent):
+    """The run holds its leases no longer, or is not to: it has ended, or has lost them."""
+
+    type: Literal["run.lease_unbound"] = "run.lease_unbound"
+    leases: tuple[Bound, ...]
+    reason: str
 
 
 class DryRunRecorded(DomainEvent):
@@ -315,6 +341,9 @@ RunEvent = Annotated[
     RunRequested
     | RunBlocked
     | RunUnblocked
+    | RunWaiting
+    | LeaseBound
+    | LeaseUnbound
     | DryRunRecorded
     | SubmissionStarted
     | RunSubmitted

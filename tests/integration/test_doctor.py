@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from eventlog import FileLog, NewEvent
-from merlin_es import bootstrap
+from merlin_es import bootstrap, processes
+from merlin_es.commands import Reserve
 from merlin_es.doctor import host
 from merlin_es.doctor.finding import Finding
 from merlin_es.settings import Settings
 from projections.events.ledger import LedgerCreated
 from projections.layout import CLUSTER, LEDGER, StateLayout, run_stream
+from projections.lease_state import Liveness, Process
 from tests.examples import unsynced
 from tests.old_roots import OldState
 from tests.run_examples import CLUSTER_STARTED, RUN, Books, completed, intended, requested, started, submitted
@@ -245,6 +247,27 @@ def test_a_head_that_is_gone_is_found_and_nothing_is_recorded_of_the_look(patien
     assert finding.severity == "error"
     assert "its head (process 17) is gone" in finding.what
     assert finding.mend == "merlin ray cluster start-local"
+
+
+def test_a_lease_whose_holder_is_gone_is_found_without_a_trace_and_put_away_by_fix(patient: Patient) -> None:
+    leases = bootstrap.leases(patient.settings)
+    gone = subprocess.Popen(["true"])
+    identity = processes.identify(gone.pid)
+    gone.wait()
+    assert identity
+    alive = Liveness(process=Process(identity.pid, identity.started, identity.boot_id))
+    leases.reserve(Reserve("claim-0000000002", "bob", "", ("u250",)))
+    [lease] = leases.reserve(Reserve("claim-0000000001", "ada", "", ("board",), liveness=alive))
+    finding = patient.one("leases")
+    assert "board is held by ada" in finding.what
+    assert "process_gone" in finding.what
+    [fixed] = patient.wrong("leases", fix=True)
+    assert fixed.fixed
+    assert patient.wrong("leases") == []
+    state = bootstrap.leases(patient.settings).state()
+    assert set(state.leases) == {each.lease_id for each in state.leases.values() if each.key == "u250"}
+    assert lease.lease_id not in state.leases
+    assert any("nothing but its release" in each.what for each in patient.look() if each.check == "leases"), "in 2099"
 
 
 def test_a_host_without_ray_is_told(patient: Patient, tmp_path: Path) -> None:

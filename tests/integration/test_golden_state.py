@@ -15,11 +15,13 @@ from typing import get_args
 import pytest
 
 from eventlog import FileLog
-from projections.events import cluster, run
+from projections.events import cluster, lease, run
 from projections.events.base import DomainEvent, Repaired
 from projections.files import Publisher, rebuild
-from projections.layout import CLUSTER, StateLayout
+from projections.layout import CLUSTER, RESOURCES, StateLayout
 from tests.examples import unsynced
+from tests.lease_examples import LEASE_EVENTS
+from tests.run_examples import LEASED, UNBOUND, WAITING
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 BEGIN_NS = 1795418031_123_456_789  # 2026-11-23T07:13:51.123456789Z
@@ -86,7 +88,13 @@ def what_was_imported() -> Mapping[str, Sequence[DomainEvent]]:
     }
 
 
-STATES = {"0.1-state": all_that_is_ours, "0.1-imported": what_was_imported}
+def what_is_leased() -> Mapping[str, Sequence[DomainEvent]]:
+    wanted = lives()["1"][0]
+    life = [wanted, WAITING, LEASED, intended(1), submitted(1), UNBOUND]
+    return {RESOURCES: LEASE_EVENTS[:-1], f"run/{RUN}8": life}
+
+
+STATES = {"0.1-state": all_that_is_ours, "0.1-imported": what_was_imported, "0.1-leases": what_is_leased}
 
 
 def life_of_the_cluster() -> Sequence[DomainEvent]:
@@ -253,7 +261,7 @@ def test_this_release_writes_what_the_golden_state_has(tmp_path: Path, name: str
     assert content(tmp_path) == content(GOLDEN / name)
 
 
-@pytest.mark.parametrize("union", [run.RunEvent, cluster.ClusterEvent])
+@pytest.mark.parametrize("union", [run.RunEvent, cluster.ClusterEvent, lease.LeaseEvent])
 def test_the_golden_state_has_every_event(union: object) -> None:
     happened = {type(event) for state in STATES.values() for life in state().values() for event in life}
     assert {kind for kind in get_args(get_args(union)[0]) if not issubclass(kind, Repaired)} <= happened

@@ -399,6 +399,63 @@ def test_every_verb_works_on_what_was_imported(move: Import) -> None:
     move.cli("reconcile", "--once", code=6)
 
 
+def test_leases_are_held_or_released_as_they_were_and_the_verbs_work_on_them(move: Import) -> None:
+    original = move.old.lease().read_bytes()
+    move.old.lease("lease-00000000bb", "released", created_at="2025-01-01T00:00:00Z")
+    move.old.lease("lease-00000000cc", "released", resource_type="board")
+    names = [f"resources/leases/lease-00000000{each}" for each in ("bb", "cc", "aa")]
+    assert move.take_in() == [
+        Item(names[0], "imported", "released"),
+        Item(names[1], "imported", "released"),
+        Item(names[2], "imported", "active"),
+    ]
+    assert {item.state for item in move.take_in()} == {"known"}
+    file = json.loads((move.root / "resources/leases/lease-00000000aa.json").read_bytes())
+    assert (file["status"], file["owner"], file["liveness"], file["fence"]) == ("active", "ada", "manual", 2)
+    assert file["metadata"]["why"] == "bringup"
+    assert file["metadata"]["imported_created_at"] == "2025-03-04T05:06:07.890123Z"
+    assert move.blob(file["metadata"]["imported_sha256"]) == original
+    listed = move.cli("resources", "list", "--all").stdout
+    assert "lease-00000000aa firesim_u250 active owner=ada" in listed
+    assert "lease-00000000bb firesim_u250 released owner=ada" in listed
+    move.cli("resources", "reserve", "firesim_u250", "--owner", "bob", code=13)
+    move.cli("resources", "release", "lease-00000000aa", "--owner", "ada")
+    assert "Status: active" in move.cli("resources", "reserve", "firesim_u250", "--owner", "bob").stdout
+    assert {item.state for item in move.take_in()} == {"known"}, "what was released here is not held again"
+    move.cli("rebuild", "--check")
+
+
+def test_of_two_that_held_one_key_the_older_holds_it_and_the_other_is_named(move: Import) -> None:
+    move.old.lease("lease-00000000bb", owner="bob", created_at="2025-01-01T00:00:00Z")
+    move.old.lease("lease-00000000aa", owner="ada")
+    assert [(item.name[-2:], item.state) for item in move.take_in()] == [("bb", "imported"), ("aa", "skipped")]
+    assert "held by bob with lease-00000000bb" in move.skipped()["resources/leases/lease-00000000aa"]
+    assert move.types("resources") == ["claim.queued", "lease.granted"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("lease-00000000aa", {"lease_id": "lease-00000000bb"}),
+        ("lease-00000000aa", {"resource_type": "../../x"}),
+        ("lease-00000000aa", {"status": "dancing"}),
+        ("lease-00000000aa", {"owner": 3}),
+        ("lease-00000000aa", {"created_at": "yesterday"}),
+        ("lease-00000000aa", {"metadata": {"x": "y" * 300_000}}),
+        ("victim", {"lease_id": "victim"}),
+    ],
+)
+def test_a_lease_that_is_broken_is_named_and_the_others_are_taken_in(
+    beside: Import, name: str, changes: dict[str, object]
+) -> None:
+    beside.old.lease(name, "active", **changes)
+    beside.old.lease("lease-00000000cc", resource_type="board")
+    beside.old.write("resources/leases/lease-00000000dd.json", b'{"lease_id": "lea')
+    skipped = beside.skipped()
+    assert {key.removesuffix(".json").rpartition("/")[2] for key in skipped} == {name, "lease-00000000dd"}
+    assert beside.types("resources") == ["claim.queued", "lease.granted"]
+
+
 def test_what_is_no_old_state_root_is_refused_with_what_to_do(beside: Import, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="name the old state root"):
         list(beside.door().take_in(tmp_path / "nowhere"))

@@ -190,7 +190,7 @@ def test_doors_print_what_the_files_say_without_the_stamp() -> None:
 
 
 def test_other_streams_have_no_files() -> None:
-    for stream in ("resources", "ledger", "cluster/other", "run/a/b"):
+    for stream in ("submissions", "ledger", "cluster/other", "run/a/b"):
         with pytest.raises(Invalid):
             projection_of(stream)
 

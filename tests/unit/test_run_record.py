@@ -14,9 +14,11 @@ from tests.run_examples import (
     ADOPTED,
     BLOCKED,
     IMPORTED,
+    LEASED,
     REPAIR,
     RUN,
     RUN_EVENTS,
+    WAITING,
     at,
     cancelled,
     completed,
@@ -105,9 +107,10 @@ def test_the_sets_of_statuses_are_what_they_promise() -> None:
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_every_status_but_waiting_can_be_reached_and_says_what_may_follow(status: str) -> None:
+def test_every_status_can_be_reached_and_says_what_may_follow(status: str) -> None:
     ways: dict[str, Sequence[r.RunEvent]] = {
         "requested": [requested()],
+        "waiting": [requested(), WAITING],
         "blocked": [requested(), BLOCKED],
         "dry_run": [requested(), DRY],
         "submitted": [requested(), intended(), submitted()],
@@ -118,8 +121,6 @@ def test_every_status_but_waiting_can_be_reached_and_says_what_may_follow(status
         "error": [requested(), intended(), REFUSED],
         "lost": [*RUNNING, lost()],
     }
-    if status == "waiting":
-        return  # For a lease, which runs do not take yet.
     record = the_run_after(*ways[status])
     assert record.status == status
     assert record.is_terminal == (status in TERMINAL)
@@ -208,6 +209,8 @@ def test_the_states_of_a_run_in_the_readme_are_those_of_the_fold() -> None:
         "run.requested": requested(),
         "run.adopted": ADOPTED,
         "run.blocked": BLOCKED,
+        "run.waiting": WAITING,
+        "run.lease_bound": LEASED,
         "run.unblocked": r.RunUnblocked(),
         "run.dry_run_recorded": DRY,
         "run.submitted": submitted(),
@@ -223,6 +226,7 @@ def test_the_states_of_a_run_in_the_readme_are_those_of_the_fold() -> None:
     ways: dict[str, list[r.RunEvent]] = {
         "[*]": [],
         "requested": [requested(), intended()],
+        "waiting": [requested(), WAITING],
         "blocked": [requested(), BLOCKED],
         "submitted": [requested(), intended(), submitted()],
         "running": list(RUNNING),
@@ -234,6 +238,6 @@ def test_the_states_of_a_run_in_the_readme_are_those_of_the_fold() -> None:
     assert len(arrows) > 15
     for source, target, event in arrows:
         assert the_run_after(*ways[source], examples[event]).status == target, (source, event)
-    assert {target for _, target, _ in arrows} == set(STATUSES) - {"waiting"}
+    assert {target for _, target, _ in arrows} == set(STATUSES)
     ends = [line.split(" --> ")[0].strip() for line in diagram.splitlines() if line.endswith("--> [*]")]
     assert set(ends) == TERMINAL

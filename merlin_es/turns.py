@@ -1,0 +1,213 @@
+"""How do many processes decide about the resources one at a time, each from where the one before has left off?
+
+Whoever decides takes a turn: a lock beside that of the log, held from reading the state to storing the next one. So
+nobody decides in vain, and nobody folds what others did: a checkpoint goes from turn to turn. All of it is only speed.
+What is appended is checked against the head that it was decided on, whoever else appends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import eventlog
+from eventlog.disk import make_directories
+from eventlog.frame import origin
+from eventlog.lock import LockWait, holder, lock, unlock
+from eventlog.tip import surely_ends_at
+from merlin_es.errors import MerlinError
+from merlin_es.failpoints import reach
+from projections import checkpoint
+from projections.events.lease import LeaseEvent
+from projections.layout import RESOURCES, resources_path
+from projections.lease_state import NOTHING, Lease, Resources
+from projections.projection import LEASE_PROJECTION
+
+LOCK_LIMIT_S: Final = 30.0
+"""How long somebody waits for a turn. Turns are milliseconds; who takes longer is stopped or stuck."""
+TRIES: Final = 16
+TRY_S: Final = 0.0003
+"""How often, and how long apart (s), a turn is tried for before it is waited for in a thread."""
+CONFLICTS_MAX: Final = 20
+"""How often a decision is taken again because somebody appended without a turn."""
+
+Decide = Callable[[Resources], Sequence[LeaseEvent]]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told.
+
+    `before` is the head that it began on, and `touched` has the leases that it was about, each with its last head.
+    """
+
+    state: Resources
+    head: eventlog.Head
+    events: tuple[LeaseEvent, ...]
+    bells: tuple[str, ...] = ()
+    before: eventlog.Head | None = None
+    touched: Mapping[str, tuple[Lease, eventlog.Head]] = field(default_factory=dict)
+
+
+class Turns:
+    """Takes turns at the stream of the resources. Safe to use from threads, and after a fork."""
+
+    def __init__(self, log: eventlog.FileLog, root: Path, disk: eventlog.Disk, actor: str, door: str) -> None:
+        self.actor = actor
+        self._log = log
+        self._root = root
+        self._disk = disk
+        self._door = door
+        self._path = log.path(RESOURCES)
+        self._mutex = threading.Lock()
+        self._fd: int | None = None
+        _all.add(self)
+
+    def look(self) -> tuple[Resources, bool]:
+        """Give the state without a turn, and whether all of it is surely durable."""
+        kept = checkpoint.load(self._root)
+        if kept is not None and surely_ends_at(self._path, kept[1]):
+            return kept[0], True
+        state, head = self._folded(kept)
+        return state, head.seq == 0
+
+    def last(self) -> Resources:
+        """Give the state after the last turn, all of it durable; perhaps somebody has appended since."""
+        kept = checkpoint.load(self._root)
+        return kept[0] if kept is not None else NOTHING
+
+    def take(self, *decisions: Decide, key: str | None = None) -> Turn:
+        """Append what each of the decisions makes of the state, each at once; `key` is that of the last one.
+
+        What this returns is durable, also where nothing was appended.
+        """
+        with self._turn():
+            state, head = self._at_head()
+            before: eventlog.Head | None = head
+            touched: dict[str, tuple[Lease, eventlog.Head]] = {}
+            done: list[LeaseEvent] = []
+            bells: list[str] = []
+            for decide in decisions:
+                turn = self._append(decide, state, head, key if decide is decisions[-1] else None)
+                bells.extend(_bells(state, turn.state))
+                if turn.before != head:
+                    before = None  # Somebody has appended in between, without a turn.
+                state, head = turn.state, turn.head
+                done.extend(turn.events)
+                touched |= turn.touched
+            return Turn(state, head, tuple(done), tuple(bells), before, touched)
+
+    def _append(self, decide: Decide, state: Resources, head: eventlog.Head, key: str | None) -> Turn:
+        for _ in range(CONFLICTS_MAX):
+            events = tuple(decide(state))
+            if not events:
+                return Turn(state, head, (), before=head)
+            recorded = [event.recorded_by(self.actor, self._door) for event in events]
+            reach("lease.append.before")
+            try:
+                appended = self._log.append(RESOURCES, recorded, expected=head, key=key)
+            except eventlog.KeyReused:
+                raise
+            except eventlog.Conflict:
+                state, head = self._at_head()
+                continue
+            reach("lease.append.after")
+            if appended.repeated:
+                state, head = self._at_head()
+                return Turn(state, head, ())
+            touched, before = {}, head
+            for state, head in LEASE_PROJECTION.states(appended.news, state):  # noqa: B020  the last pair goes on
+                if state.touched is not None:
+                    touched[state.touched.lease_id] = state.touched, head
+            checkpoint.store(self._root, state, head)
+            return Turn(state, head, events, before=before, touched=touched)
+        raise MerlinError(f"{RESOURCES} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
+
+    def _at_head(self) -> tuple[Resources, eventlog.Head]:
+        """Give the state at the end of the log, all of it durable."""
+        kept = checkpoint.load(self._root)
+        if kept is not None and surely_ends_at(self._path, kept[1]):
+            return kept
+        with eventlog.quiet(self._path, LOCK_LIMIT_S) as fd:
+            if fd is not None:
+                self._disk.sync(fd)  # Whoever appended last may have died before its sync.
+            state, head = self._folded(kept)
+        if head.seq:
+            checkpoint.store(self._root, state, head)
+        return state, head
+
+    def _folded(self, kept: tuple[Resources, eventlog.Head] | None) -> tuple[Resources, eventlog.Head]:
+        """Fold what came after a checkpoint, or all, where there is none that the log goes on from."""
+        if kept is not None:
+            events = self._log.read(RESOURCES, kept[1].seq)
+            first = next(events, None)
+            if first is not None and first.head == kept[1]:
+                return LEASE_PROJECTION.fold(events, *kept)
+        return LEASE_PROJECTION.fold(self._log.read(RESOURCES), NOTHING, origin(RESOURCES).head)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._mutex:
+            path = resources_path(self._root) / "turn.lock"
+            if self._fd is None:
+                make_directories(self._disk, path.parent)
+                self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                if not _soon(self._fd):
+                    lock(self._fd, LOCK_LIMIT_S)
+            except LockWait:
+                self._fd = None
+                raise eventlog.Locked(path, LOCK_LIMIT_S, holder(path)) from None
+            except BaseException:
+                self._fd = None
+                raise
+            try:
+                yield
+            finally:
+                unlock(self._fd)
+
+    def abandon(self) -> None:
+        """In a forked child: drop the descriptor that came along, and with it the child's part in a held turn."""
+        self._mutex = threading.Lock()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _soon(fd: int) -> bool:
+    """Take a lock that is about to be free: a wait with a limit takes a thread, and this much longer."""
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TRY_S)
+        else:
+            return True
+    return False
+
+
+def _bells(before: Resources, after: Resources) -> Iterator[str]:
+    """Give the bells of the claims that wait no longer."""
+    if before is not after:
+        for claim_id, claim in before.claims.items():
+            if claim.waiter is not None and claim.waiter.bell and claim_id not in after.claims:
+                yield claim.waiter.bell
+
+
+_all: weakref.WeakSet[Turns] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for turns in list(_all):
+        turns.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

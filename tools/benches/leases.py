@@ -1,0 +1,189 @@
+"""How fast do keys go from hand to hand, beside the bare lock that nobody could do without, and beside the old way?"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import multiprocessing
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+from benches.programs import Programs
+from benches.race import OURS, Goal, Row, Turn, race, timed
+from merlin_es import bootstrap
+from merlin_es.commands import Reserve
+from merlin_es.resources import Leases, this_process
+from merlin_es.settings import Settings
+from projections.lease_state import Liveness, Waiter
+
+PROCESSES = 16
+PAST = 10_000
+_LINE = b"x" * 700 + b"\n"
+_context = multiprocessing.get_context("fork")
+Work = Callable[[Path, str, float, Barrier, "Queue[tuple[int, int]]"], None]
+
+
+def rows(directory: Path, quick: bool) -> Iterator[Row]:
+    """Measure leases, with files in `directory`."""
+    yield contention_row(directory / "contention", 2.0 if quick else 20.0, 2 if quick else 3)
+    yield from past_rows(directory / "past", 5 if quick else 30, 500 if quick else PAST)
+    yield program_row(directory / "program", 3 if quick else 25)
+
+
+def contention_row(directory: Path, length_s: float, rounds: int) -> Row:
+    """Measure 16 processes on one key; whoever has it gives it back at once."""
+
+    def turn(name: str, work: Work) -> float:
+        root = directory / f"{name}-{secrets.token_hex(4)}"
+        root.mkdir(parents=True)
+        counts, doubles = _together(work, root, length_s)
+        total = sum(counts)
+        jain = total**2 / (len(counts) * sum(count * count for count in counts)) if total else 0.0
+        print(f"        {name}: {total / length_s:,.0f} cycles/s, Jain {jain:.4f}, {doubles} double grants")
+        return length_s / max(1, total)
+
+    turns = {
+        "flock, write and fdatasync, twice": lambda: turn("bare", _bare),
+        OURS: lambda: turn("ours", _reserve_and_release),
+        "list the files, check, write": lambda: turn("the old way", _old_way),
+    }
+    bare, ours, old = race(turns, rounds)
+    what = f"reserve and release by {PROCESSES} processes on one key"
+    return Row(what, "events/s", Goal(True, 0.8, 0.5), bare, ours, (old,))
+
+
+def past_rows(directory: Path, rounds: int, past: int) -> Iterator[Row]:
+    """Measure a reserve and a list after many leases, against the same after none."""
+    few, many = _opened(directory / "few"), _opened(directory / "many")
+    for leases, count in ((few, 20), (many, past)):
+        for _ in range(count):
+            _cycle(leases, "past", waits=False)
+    verbs: dict[str, Callable[[Leases], object]] = {"reserve and release": _cycle_alone, "list": Leases.state}
+    for name, verb in verbs.items():
+        turns = {"20 leases": _five_times(verb, few), f"{past:,} leases": _five_times(verb, many)}
+        short, long = race(turns, rounds, speed=False)
+        yield Row(f"{name} with {past:,} leases in the past", "ms", Goal(False, 1.0, 1.5), short, long)
+    programs = Programs(directory / "programs")
+    hold = ["resources", "hold", "slot1", "--owner", "ada", "--", "true"]
+    for name, words in (("list", ["resources", "list"]), ("hold", hold)):
+        programs_of = {
+            label: programs.running(programs.merlin(leases.root, *words))
+            for label, leases in (("20 leases", few), (f"{past:,} leases", many))
+        }
+        short, long = race(programs_of, max(3, rounds // 3), speed=False)
+        yield Row(f"`resources {name}` with {past:,} leases in the past", "ms", Goal(False, 1.0, 1.5), short, long)
+
+
+def program_row(directory: Path, rounds: int) -> Row:
+    """Measure `resources reserve` as a program against the least that an app with typer takes."""
+    programs = Programs(directory / "programs")
+    words = programs.merlin(directory / "state", "resources", "reserve", "--owner", "ada")
+
+    def reserve() -> None:
+        programs.output([*words, f"key-{secrets.token_hex(4)}"])
+
+    turns = {"typer": programs.running(programs.typer()), OURS: lambda: timed(1, reserve)}
+    least, ours = race(turns, rounds, speed=False)
+    return Row("`resources reserve` against a bare app", "ms", Goal(False, 1.3, 2.0), least, ours)
+
+
+def _together(work: Work, root: Path, length_s: float) -> tuple[list[int], int]:
+    """Have 16 processes do the same for a while; gives how often each did, and how often two held the key."""
+    ready, answers = _context.Barrier(PROCESSES), _context.Queue()
+    workers = [
+        _context.Process(target=work, args=(root, f"owner{number}", length_s, ready, answers))
+        for number in range(PROCESSES)
+    ]
+    for worker in workers:
+        worker.start()
+    told = [answers.get(timeout=length_s + 120) for _ in workers]
+    for worker in workers:
+        worker.join()
+    return [count for count, _ in told], sum(doubles for _, doubles in told)
+
+
+def _reserve_and_release(
+    root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[tuple[int, int]]
+) -> None:
+    leases, count, doubles = _opened(root), 0, 0
+    ready.wait()
+    end = time.monotonic() + length_s
+    while time.monotonic() < end:
+        doubles += _cycle(leases, name, waits=True)
+        count += 1
+    answers.put((count, doubles))
+
+
+def _bare(root: Path, _name: str, length_s: float, ready: Barrier, answers: Queue[tuple[int, int]]) -> None:
+    fd, count = os.open(root / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND), 0
+    ready.wait()
+    end = time.monotonic() + length_s
+    while time.monotonic() < end:
+        for _ in range(2):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, _LINE)
+            os.fdatasync(fd)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        count += 1
+    answers.put((count, 0))
+
+
+def _old_way(root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[tuple[int, int]]) -> None:
+    """List the files, see that none is active, and write one more: what this replaces does it so."""
+    count = doubles = 0
+    ready.wait()
+    end = time.monotonic() + length_s
+    while time.monotonic() < end:
+        if _old_holders(root):
+            continue
+        path = root / f"lease-{secrets.token_hex(5)}.json"
+        path.write_text(json.dumps({"owner": name, "status": "active"}))
+        doubles += len(_old_holders(root)) > 1
+        path.unlink()  # It keeps them; then each round would take longer than the one before.
+        count += 1
+    answers.put((count, doubles))
+
+
+def _old_holders(root: Path) -> list[str]:
+    found = []
+    for path in root.glob("lease-*.json"):
+        try:
+            found += [path.name] if json.loads(path.read_text())["status"] == "active" else []
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _cycle(leases: Leases, owner: str, *, waits: bool) -> bool:
+    """Reserve and release; tells whether somebody else held the key, too."""
+    process = this_process()
+    wish = Reserve(
+        claim_id=f"claim-{secrets.token_hex(5)}",
+        owner=owner,
+        at="",
+        keys=("slot0",),
+        liveness=Liveness(ttl_s=30.0),
+        waits=waits,
+        waiter=Waiter(30.0, process) if waits else None,
+    )
+    [lease] = leases.reserve(wish)
+    holder = leases.turns.last().holder("slot0")
+    leases.release(lease.lease_id, fence=lease.fence)
+    return holder is None or holder.lease_id != lease.lease_id
+
+
+def _cycle_alone(leases: Leases) -> bool:
+    return _cycle(leases, "ada", waits=False)
+
+
+def _five_times(verb: Callable[[Leases], object], leases: Leases) -> Turn:
+    return lambda: timed(5, lambda: [verb(leases) for _ in range(5)])
+
+
+def _opened(root: Path) -> Leases:
+    return bootstrap.leases(Settings(root, root, "ada@lab3"))
