@@ -321,7 +321,7 @@ class Leases:
         """Give a lease that has ended; its file is enough where that says so, as no lease begins again."""
         if lease_id in state.leases or not is_lease_id(lease_id):
             return None
-        with suppress(OSError, msgspec.MsgspecError):
+        with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             lease = _lease_decoder.decode((self.root / lease_name(lease_id)).read_bytes())
             if lease.ended and lease.lease_id == lease_id:
                 return lease

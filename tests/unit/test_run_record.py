@@ -208,6 +208,7 @@ def test_the_states_of_a_run_in_the_readme_are_those_of_the_fold() -> None:
     examples: dict[str, r.RunEvent] = {
         "run.requested": requested(),
         "run.adopted": ADOPTED,
+        "run.imported": IMPORTED.model_copy(update={"status": "lost"}),
         "run.blocked": BLOCKED,
         "run.waiting": WAITING,
         "run.lease_bound": LEASED,
