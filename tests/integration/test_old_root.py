@@ -356,6 +356,15 @@ def test_artifacts_are_listed_as_they_were_and_fetched_while_they_are_what_they_
     assert indexed == ["changed.json json 2B", "later.json json 2B", "reports/a.json json 2B"]
 
 
+def test_a_file_that_was_written_to_since_it_was_listed_is_not_passed_off_as_the_one_that_was(beside: Import) -> None:
+    beside.old.run()
+    entry = beside.old.artifact("a.json", b"{}", created_at="2025-03-04T05:06:07+00:00")
+    beside.old.write(f"runs/{RUN}/artifacts.json", [entry])
+    beside.take_in()
+    refused = beside.cli("artifacts", "fetch", RUN, "a.json", code=4).stderr
+    assert "a time that nobody noted" in refused
+
+
 def test_artifacts_that_cannot_be_read_leave_the_run(beside: Import) -> None:
     beside.old.run()
     beside.old.write(f"runs/{RUN}/artifacts.json", [{"name": "x", "size_bytes": -1}])
