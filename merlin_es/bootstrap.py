@@ -21,6 +21,7 @@ from merlin_es.observer import World
 from merlin_es.old_root import OldRoot
 from merlin_es.ports import Host, JobServer
 from merlin_es.ray_adapter.address import token_file
+from merlin_es.ray_adapter.head_files import temp_dir_for
 from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_processes
 from merlin_es.ray_adapter.jobs import RayJobServer
 from merlin_es.reconciler import Reconciler
@@ -97,7 +98,7 @@ def doctor(settings: Settings) -> Doctor:
         heads=LocalHeads(),
         connect=connect,
         find_ray=find_ray,
-        left=lambda: len(head_processes(head)),
+        left=lambda: len(head_processes(temp_dir_for(head))) if head.is_dir() else 0,
         now=now,
     )
 

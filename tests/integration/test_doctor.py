@@ -19,6 +19,7 @@ from merlin_es import bootstrap, processes
 from merlin_es.commands import Reserve
 from merlin_es.doctor import host
 from merlin_es.doctor.finding import Finding
+from merlin_es.ray_adapter.head_files import temp_dir_for
 from merlin_es.settings import Settings
 from projections.events.ledger import LedgerCreated
 from projections.layout import CLUSTER, LEDGER, StateLayout, run_stream
@@ -247,6 +248,20 @@ def test_a_head_that_is_gone_is_found_and_nothing_is_recorded_of_the_look(patien
     assert finding.severity == "error"
     assert "its head (process 17) is gone" in finding.what
     assert finding.mend == "merlin ray cluster start-local"
+
+
+def test_processes_of_a_head_that_no_record_names_are_counted(patient: Patient) -> None:
+    head = patient.root / "cluster" / "head"
+    head.mkdir(parents=True)
+    marked = {**os.environ, "MERLIN_HEAD": str(temp_dir_for(head))}
+    left = subprocess.Popen(["sleep", "600"], env=marked)  # As what a killed head has left has it.
+    try:
+        finding = patient.one("cluster")
+    finally:
+        left.kill()
+        left.wait()
+    assert "1 processes of a head run here that no record names" in finding.what
+    assert finding.mend == "merlin ray cluster stop"
 
 
 def test_a_lease_whose_holder_is_gone_is_found_without_a_trace_and_put_away_by_fix(patient: Patient) -> None:
