@@ -85,8 +85,8 @@ def test_a_fold_refuses_nothing_and_a_checkpoint_at_any_point_changes_nothing(ev
             recorded = Recorded(seq, at(seq), "ada@lab", "cli", event)
             state, kept = evolve(state, recorded), evolve(kept, recorded)
             head = log.append(RESOURCES, [event.recorded_by("ada@lab", "cli")]).head
-            checkpoint.store(root, kept, head)
-            loaded = checkpoint.load(root)
+            checkpoint.Checkpoint(root).store(kept, head)
+            loaded = checkpoint.Checkpoint(root).load()
             assert loaded is not None
             kept = loaded[0]
             assert kept.keys == state.keys
