@@ -41,7 +41,7 @@ from projections.lease_files import LeaseFiles
 
 def now() -> str:
     """Give the time as events have it: ISO 8601, UTC, fixed width."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def host() -> Host:
