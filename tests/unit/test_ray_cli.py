@@ -33,6 +33,8 @@ VERBS = [
     *(("artifacts", verb) for verb in ("list", "index", "fetch")),
     ("reconcile",),
     ("rebuild",),
+    ("import",),
+    ("doctor",),
 ]
 
 
