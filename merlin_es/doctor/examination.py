@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventlog import EventLogError
+from merlin_es.custody import Custody
 from merlin_es.doctor import held, host, records, world
 from merlin_es.doctor.finding import Finding
 from merlin_es.errors import MerlinError
@@ -41,6 +42,7 @@ class Doctor:
             checks |= {
                 "permissions": host.permissions(self.root),
                 "streams": records.streams(self.ledger.log, self.root),
+                "registry": records.registry(Custody(self.ledger, self.root)),
                 "clocks": records.clocks(self.ledger.log, self.now()),
                 "state files": records.state_files(self.ledger, self.root, fix=fix),
                 "index": records.index(self.ledger, self.root, fix=fix),

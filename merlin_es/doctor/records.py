@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import eventlog
+from merlin_es.custody import Custody
 from merlin_es.doctor.finding import Finding
 from merlin_es.ledger import Ledger
 from projections.files import Verdict, rebuild, stamps
@@ -50,6 +51,17 @@ def _damaged(path: Path, stream: str, verdict: eventlog.Verdict) -> Finding:
         return Finding("streams", "error", f"{stream}: corrupt at line {verdict.line}: {verdict.why}", mend)
     forked = "forked" if "another line" in verdict.why else "cut off"
     return Finding("streams", "error", f"{stream}: {forked} at line {verdict.line}: {verdict.why}", mend)
+
+
+def registry(custody: Custody) -> Iterator[Finding]:
+    """Name the runs that the stream `ledger` notes, and whose logs are gone, end before that or are other ones."""
+    fine = True
+    for proof in custody.verify_all():
+        if proof.noted and proof.state in ("missing", "truncated", "replaced"):
+            fine = False
+            yield Finding("registry", "error", f"{proof.stream}: {proof.state}: {proof.why}", "merlin ray verify --all")
+    if fine:
+        yield Finding("registry", "fine", "every run that was noted when it ended is there as it was then")
 
 
 def clocks(log: eventlog.FileLog, now: str) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,26 @@ def test_a_log_that_was_cut_or_replaced_behind_what_was_vouched_for_is_found(pat
     live(other)
     patient.log().write_bytes((tmp_path / "other/runs" / RUN / "events.jsonl").read_bytes())
     assert "forked at line 5" in patient.one("streams").what
+
+
+@pytest.mark.parametrize("state", ["missing", "truncated", "replaced"])
+def test_a_run_that_was_noted_and_is_gone_cut_or_replaced_is_found(
+    patient: Patient, tmp_path: Path, state: str
+) -> None:
+    books = bootstrap.ledger(patient.settings)
+    assert not patient.wrong("registry")
+    books.registry.note(RUN, books.log.head(run_stream(RUN)), "completed")
+    assert not patient.wrong("registry")
+    if state == "missing":
+        shutil.rmtree(patient.log().parent)
+    elif state == "truncated":
+        patient.log().write_bytes(b"".join(patient.log().read_bytes().splitlines(keepends=True)[:-1]))
+    else:
+        live(Books(tmp_path / "other"))
+        patient.log().write_bytes((tmp_path / "other/runs" / RUN / "events.jsonl").read_bytes())
+    found = patient.one("registry")
+    assert (found.severity, found.mend) == ("error", "merlin ray verify --all")
+    assert f"{run_stream(RUN)}: {state}: " in found.what
 
 
 def test_a_log_that_this_release_cannot_fold_is_named_and_the_others_are_looked_at(patient: Patient) -> None:

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from eventlog import BlobStore
 from merlin_es import bootstrap
+from merlin_es.custody import Custody
 from merlin_es.errors import NotFound, Usage
 from merlin_es.old_root import Item, OldRoot
 from merlin_es.settings import Settings
 from projections.files import rebuild
-from projections.layout import CLUSTER
+from projections.layout import CLUSTER, run_stream
 from tests.examples import ROOT, unsynced
 from tests.old_roots import RUN, OldState
 from tests.words import Typed, typed
@@ -50,7 +51,9 @@ class Import:
         return content
 
     def types(self, stream: str = f"run/{RUN}") -> list[str]:
-        return [event.type for event in bootstrap.ledger(self.settings).log.read(stream)]
+        """Give the types of the events of a stream; a checkpoint changes nothing, and has its own test."""
+        types = (event.type for event in bootstrap.ledger(self.settings).log.read(stream))
+        return [each for each in types if each != "log.checkpoint"]
 
     def blob(self, digest: str) -> bytes:
         return BlobStore(self.root / "blobs", disk=unsynced()).get(digest)
@@ -114,6 +117,20 @@ def test_a_request_whose_record_was_never_written_is_a_run_that_ray_may_have_had
     move.old.write(f"runs/{RUN}/run_request.json", move.old.request())
     assert move.take_in() == [Item(f"runs/{RUN}", "imported", "lost")]
     assert move.record()["submission_id"] == RUN
+
+
+def test_what_had_ended_closes_with_a_checkpoint_and_is_noted_and_what_is_lost_is_not(beside: Import) -> None:
+    beside.old.run()
+    lost = "b-20250304050607-00000001"
+    beside.old.run(lost, "running")
+    beside.take_in()
+    books = bootstrap.ledger(beside.settings)
+    stream = run_stream(RUN)
+    assert [event.type for event in books.log.read(stream)] == ["run.imported", "log.checkpoint"]
+    assert [event.type for event in books.log.read(run_stream(lost))] == ["run.imported"]
+    assert {name: noted[-1].head for name, noted in books.registry.heads().items()} == {RUN: books.log.head(stream)}
+    [proof] = [each for each in Custody(books, beside.root).verify_all(fold=True) if each.stream == stream]
+    assert (proof.state, proof.checkpoints) == ("whole", 1)
 
 
 def test_the_bytes_of_every_original_are_kept_and_the_old_root_is_not_written_to(beside: Import) -> None:
@@ -472,8 +489,12 @@ def test_what_is_no_old_state_root_is_refused_with_what_to_do(beside: Import, tm
     with pytest.raises(Usage, match="name the old state root itself"):
         list(beside.door().take_in(tmp_path / "empty"))
     (tmp_path / "file").touch()
-    assert "is a file" in beside.cli("import", str(tmp_path / "file"), code=2).stderr
-    beside.cli("import", str(tmp_path / "nowhere"), code=3)
+    assert "copy it again" in beside.cli("import", str(tmp_path / "file"), code=4).stderr, (
+        "it is no exported run either"
+    )
+    assert "name the old state root" in beside.cli("import", str(tmp_path / "nowhere"), code=3).stderr
+    os.mkfifo(tmp_path / "pipe")
+    beside.cli("import", str(tmp_path / "pipe"), code=3)
 
 
 def test_what_was_skipped_is_said_and_is_in_the_exit_code(beside: Import) -> None:
