@@ -122,7 +122,7 @@ def test_a_log_that_was_cut_or_replaced_behind_what_was_vouched_for_is_found(pat
     other = Books(tmp_path / "other")
     live(other)
     patient.log().write_bytes((tmp_path / "other/runs" / RUN / "events.jsonl").read_bytes())
-    assert "forked at line 5" in patient.one("streams").what
+    assert "forked at line 6" in patient.one("streams").what
 
 
 @pytest.mark.parametrize("state", ["missing", "truncated", "replaced"])
