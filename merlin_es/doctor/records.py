@@ -20,7 +20,7 @@ from projections.layout import StateLayout, index_path
 CLOCK_STEP: Final = timedelta(seconds=1)
 """A clock that is set back by less than this is being disciplined, not jumping."""
 AHEAD: Final = timedelta(minutes=1)
-_SAFE: Final = frozenset({"stale", "missing"})
+_SAFE: Final = frozenset({"stale", "other_fold", "missing"})
 """What a file can be found to be, such that nothing is lost when it is written anew."""
 
 
@@ -107,6 +107,8 @@ def _of_file(root: Path, verdict: Verdict, *, fixed: bool) -> Finding:
         if _is_old(root / verdict.path):
             return Finding("state files", "warning", what, f"merlin ray import {root}")
         return Finding("state files", "warning", what, f"bring the log back from a copy, or rm {root / verdict.path}")
+    if verdict.state == "diverged":
+        return Finding("state files", "warning", what, "use the release that wrote it: what was recorded stands")
     return Finding("state files", "warning", what, "merlin ray rebuild", fixed=fixed)
 
 

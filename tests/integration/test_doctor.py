@@ -22,6 +22,7 @@ from merlin_es.doctor import host
 from merlin_es.doctor.finding import Finding
 from merlin_es.ray_adapter.head_files import temp_dir_for
 from merlin_es.settings import Settings
+from projections import run_record
 from projections.events.ledger import LedgerCreated
 from projections.layout import CLUSTER, LEDGER, StateLayout, run_stream
 from projections.lease_state import Liveness, Process
@@ -167,6 +168,21 @@ def test_files_that_are_behind_or_gone_are_written_by_fix_and_edited_ones_are_no
     assert sorted(finding.what.split(": ")[1].split(",")[0] for finding in left) == ["edited", "missing"]
     assert all(RUN in finding.what for finding in left), "nothing beside what somebody has edited is written over"
     assert b"cancelled" in edited.read_bytes()
+
+
+def test_a_file_of_another_fold_is_written_by_fix_and_a_fold_that_went_another_way_is_not_mended(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = patient.file()
+    whole = path.read_bytes()
+    document = json.loads(whole)
+    path.write_text(json.dumps({**document, "as_of": {**document["as_of"], "fold": 0}}))
+    [fixed] = patient.wrong("state files", fix=True)
+    assert ("other_fold" in fixed.what, fixed.fixed, path.read_bytes()) == (True, True, whole)
+    ended = run_record._ended
+    monkeypatch.setattr(run_record, "_ended", lambda *given: replace(ended(*given), exit_code=None))
+    diverged = [found for found in patient.wrong("state files") if "diverged" in found.what]
+    assert ["the release that wrote it" in found.mend for found in diverged] == [True]
 
 
 def test_a_file_of_the_old_tool_and_one_whose_log_is_gone_are_told_apart(patient: Patient, tmp_path: Path) -> None:
