@@ -30,11 +30,20 @@ class KeyIndex:
         """Note keys, each with the offset of its line."""
         self._offsets.update(keyed)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether this process has looked for a key."""
+        return self._searched
+
+    def skip(self, offset: int) -> None:
+        """Note that what stands before byte `offset` was not read: whoever asks for a key has to look there."""
+        self._unread = offset
+
     def find(self, fd: int, stream: str, start: Position, key: str) -> int | None:
         """Give the offset of the line with `key`, or None; raises BadLine where the past cannot be read."""
+        first, self._searched = not self._searched, True
         if key not in self._offsets and self._unread:
-            if not self._searched:
-                self._searched = True
+            if first:
                 return next(_search(fd, key, self._unread), None)
             walk = Walk(fd, stream, start)
             for _ in walk.appends(self._unread):

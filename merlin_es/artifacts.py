@@ -18,7 +18,7 @@ from merlin_es.globs import Globs
 from merlin_es.tree import ENTRIES_MAX, Listing, Tree, Unfit, shown, time_of
 from projections.events.run import ArtifactSeen, ArtifactsIndexed
 
-__all__ = ["LIMITS", "Fetched", "Index", "Limits", "fetch", "find", "index", "pages"]
+__all__ = ["LIMITS", "Fetched", "Index", "Limits", "bounded", "fetch", "find", "index", "pages", "size_and_time"]
 
 PAGE_FILES_MAX = 400
 PAGE_BYTES_MAX = 200 * 1024
@@ -152,7 +152,7 @@ class _Indexing:
                 files = self._see_all(tree, listing)
         except OSError as error:
             self._notes.append(f"{shown(str(target_dir))}: the directory cannot be read ({error.strerror})")
-        return Index(tuple(sorted(files, key=lambda file: file.name)), (*self._notes, *_bounded(self._lines)))
+        return Index(tuple(sorted(files, key=lambda file: file.name)), (*self._notes, *bounded(self._lines)))
 
     def _see_all(self, tree: Tree, listing: Listing) -> list[ArtifactSeen]:
         if listing.unseen:
@@ -289,7 +289,8 @@ def pages(index: Index) -> tuple[ArtifactsIndexed, ...]:
     )
 
 
-def _bounded(lines: Sequence[str]) -> list[str]:
+def bounded(lines: Sequence[str]) -> tuple[str, ...]:
+    """Give as many of the lines as an event may take, and how many more there are."""
     kept: list[str] = []
     size = 0
     for line in lines[:OMITTED_MAX]:
@@ -299,7 +300,13 @@ def _bounded(lines: Sequence[str]) -> list[str]:
         kept.append(line)
     if more := len(lines) - len(kept):
         kept.append(f"{more} more lines like these")
-    return kept
+    return tuple(kept)
+
+
+def size_and_time(fd: int) -> tuple[int, str]:
+    """Give the size in bytes of an open file, and when it was written to (ISO 8601, UTC)."""
+    size, modified_ns = _stamp(fd)
+    return size, time_of(modified_ns)
 
 
 def _sha256(reading: _Reading) -> str:

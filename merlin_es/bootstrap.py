@@ -15,6 +15,7 @@ from merlin_es.bells import Bells
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
 from merlin_es.custody import Custody
+from merlin_es.doctor.examination import Doctor
 from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import LeaseLost, NotFound, RayMissing
 from merlin_es.exports import Exports
@@ -23,10 +24,12 @@ from merlin_es.intake import Intake
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.observer import World
+from merlin_es.old_root import OldRoot
 from merlin_es.past import Past
 from merlin_es.ports import Host, JobServer
 from merlin_es.ray_adapter.address import token_file
-from merlin_es.ray_adapter.heads import LocalHeads, find_ray
+from merlin_es.ray_adapter.head_files import temp_dir_for
+from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_processes
 from merlin_es.ray_adapter.jobs import RayJobServer
 from merlin_es.reconciler import Reconciler
 from merlin_es.resources import Leases
@@ -55,7 +58,7 @@ from projections.snapshots import Snapshots
 
 def now() -> str:
     """Give the time as events have it: ISO 8601, UTC, fixed width."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def host() -> Host:
@@ -130,6 +133,27 @@ def _is_held(settings: Settings, lease_id: str, fence: int) -> bool:
     except (LeaseLost, NotFound):
         return False
     return True
+
+
+def old_root(settings: Settings) -> OldRoot:
+    """Wire the import of what the tool before this one has recorded."""
+    books = ledger(settings)
+    return OldRoot(books, _blobs(settings), settings.state_root, leases_of(books, settings, host()))
+
+
+def doctor(settings: Settings) -> Doctor:
+    """Wire the look at everything."""
+    head, books = settings.state_root / "cluster" / "head", ledger(settings)
+    return Doctor(
+        ledger=books,
+        leases=leases_of(books, settings, host()),
+        root=settings.state_root,
+        heads=LocalHeads(),
+        connect=connect,
+        find_ray=find_ray,
+        left=lambda: len(head_processes(temp_dir_for(head))) if head.is_dir() else 0,
+        now=now,
+    )
 
 
 def leases(settings: Settings) -> Leases:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from projections.lease_state import LeaseWish, Liveness, Pool, Waiter
+
+OldStatus = Literal["blocked", "dry_run", "submitted", "error", "running", "completed", "failed", "cancelled"]
+OldClusterStatus = Literal["unavailable", "not_started", "active", "stopped", "error", "dry_run"]
+"""The statuses of the tool that this one replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,61 @@ class ForkRun:
     parent: str
     parent_head: str
     answers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRun:
+    """Take in a run that the tool which this one replaces has recorded; see projections.events.run.RunImported.
+
+    `old_status` is None where only the request could be read. `output` is where the whole of a long message lies in
+    the blob store, with its size in bytes: that tool put the output of a failed job there.
+    """
+
+    run_id: str
+    target: str
+    workflow: str
+    source: str
+    command: tuple[str, ...]
+    workdir: str
+    target_dir: str
+    metadata: Mapping[str, str]
+    created_at: str
+    updated_at: str
+    old_status: OldStatus | None
+    message: str | None
+    cluster_address: str | None
+    submission_id: str | None
+    root: str
+    files: Mapping[str, str]
+    output: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCluster:
+    """Take in the cluster that the tool which this one replaces has recorded."""
+
+    old_status: OldClusterStatus
+    address: str | None
+    dashboard_url: str | None
+    namespace: str | None
+    message: str | None
+    started_at: str | None
+    root: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportLease:
+    """Take in a lease that the tool which this one replaces has recorded; times are those of its file."""
+
+    lease_id: str
+    key: str
+    owner: str
+    active: bool
+    metadata: Mapping[str, str]
+    created_at: str
+    root: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

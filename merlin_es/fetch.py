@@ -238,7 +238,7 @@ def _copy_from_disk(entry: Artifact, source_dir: Path, draft: _Draft) -> _Loss |
 
 
 def _other(entry: Artifact, status: os.stat_result, sha256: str) -> _Loss:
-    then = f"{entry.size_bytes} bytes, {_brief(entry.sha256)}of {entry.modified_at}"
+    then = f"{entry.size_bytes} bytes, {_brief(entry.sha256)}of {entry.modified_at or 'a time that nobody noted'}"
     now = f"{status.st_size} bytes, {_brief(sha256)}of {time_of(status.st_mtime_ns)}"
     return _Loss(f"has changed since it was indexed (then {then}; now {now})")
 

@@ -120,7 +120,7 @@ class Ledger:
             if not events:
                 return state
             recorded = [event.recorded_by(self.actor, self.door, corr=corr, cause=cause) for event in events]
-            closing = self.publisher.closing(stream, head, [event.type for event in events])
+            closing = self.publisher.closing(stream, head, events)
             reach("append.before")
             with self.publisher.appending(stream, head):
                 try:

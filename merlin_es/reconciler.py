@@ -30,7 +30,7 @@ from merlin_es.ports import Host, RayJob, RayNode, Witnesses
 from merlin_es.resources import Leases
 from merlin_es.run_leases import RunLeases
 from merlin_es.steps import Steps
-from merlin_es.submission import RUN, Submissions, adopted_from
+from merlin_es.submission import RUN, Submissions, adopted_from, is_imported
 from projections.events.run import RunEvent
 from projections.layout import RESOURCES, run_id_of
 from projections.run_record import Attempt, RunRecord
@@ -196,7 +196,7 @@ class Reconciler:
         job, asked, session_name = None, False, link.session.session_name if link else ""
         if link and attempt:
             job, asked, session_name = self._ask(attempt, world, link)
-            if job and not self._submissions.is_of(job, record.run_id):
+            if job and not (self._submissions.is_of(job, record.run_id) or is_imported(job, record)):
                 job = None  # Somebody else's under the same id: to us that is none.
         nodes = self._nodes(world, job)
         first_kick = self._kicked.get(session_name, (self._host.monotonic(), 0.0))[0]

@@ -25,7 +25,6 @@ from merlin_es.lock_probe import require_locks
 from merlin_es.observer import World
 from merlin_es.processes import identify
 from merlin_es.turns import Decide, Turn, Turns
-from projections import checkpoint
 from projections.events.lease import (
     ClaimCancelled,
     ClaimQueued,
@@ -39,13 +38,18 @@ from projections.lease_state import Claim, Key, Lease, Process, Resources, is_cl
 from projections.projection import LEASE_PROJECTION
 
 POLL_S: Final = 0.25
-"""How long somebody who waits sleeps at most before it looks by itself."""
-PUBLISH_EVERY_S: Final = 0.25
+"""How long somebody who waits without a bell sleeps before it looks by itself."""
+BELL_POLL_S: Final = 1.0
+"""The same with a bell, which is only missed where somebody died between a grant and its ring, or on another host."""
+PUBLISH_EVERY_S: Final = 1.0
 """How often the files of leases are written while they go from hand to hand."""
 WAITER_TTL_S: Final = 30.0
 """After this long without a word, who waits is taken to be gone."""
 BEATS: Final = 3
 """How often who waits gives a sign within that time."""
+
+REAP_EVERY_S: Final = 0.1
+"""How soon after it has put away the dead a process does so again."""
 
 Tell = Callable[[Claim, Resources], None]
 """Is told, now and then, how it stands with a claim that waits."""
@@ -64,6 +68,7 @@ class Leases:
     bells: Bells
     probe: Callable[[Path], None] = require_locks
     _probed: bool = False
+    _reaped_s: float = -REAP_EVERY_S
 
     @property
     def actor(self) -> str:
@@ -158,7 +163,10 @@ class Leases:
             make_directories(self.disk, resources_path(self.root))
             self.probe(resources_path(self.root))
             self._probed = True
-        turn = self.turns.take(self._reap, *decisions, key=key)
+        now_s = self.world.host.boottime()
+        reaps = not decisions or not 0 <= now_s - self._reaped_s < REAP_EVERY_S
+        turn = self.turns.take(*([self._reap] if reaps else []), *decisions, key=key)
+        self._reaped_s = now_s if reaps else self._reaped_s
         if turn.events:
             for name in turn.bells:
                 self.bells.ring(name)
@@ -194,9 +202,9 @@ class Leases:
         self, claim_id: str, ringing: Bell, begun_s: float, limit_s: float | None, tell: Tell | None
     ) -> tuple[Lease, ...]:
         """Wait until a claim is granted; raises what became of it otherwise."""
-        clock, beaten_s = self.world.host.monotonic, begun_s
+        clock, beaten_s, poll_s = self.world.host.monotonic, begun_s, BELL_POLL_S if ringing.name else POLL_S
         while True:
-            left_s = POLL_S if limit_s is None else min(POLL_S, begun_s + limit_s - clock())
+            left_s = poll_s if limit_s is None else min(poll_s, begun_s + limit_s - clock())
             ringing.wait(left_s)
             if (leases := _of(claim_id, self.turns.last())) and not any(lease.guard for lease in leases):
                 return leases
@@ -322,7 +330,7 @@ class Leases:
         """Give a lease that has ended; its file is enough where that says so, as no lease begins again."""
         if lease_id in state.leases or not is_lease_id(lease_id):
             return None
-        with suppress(OSError, msgspec.MsgspecError):
+        with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             lease = _lease_decoder.decode((self.root / lease_name(lease_id)).read_bytes())
             if lease.ended and lease.lease_id == lease_id:
                 return lease
@@ -339,7 +347,7 @@ class Leases:
             if turn and turn.before and self.files.publish_turn(turn.before, turn.state, head, turn.touched):
                 return
             while self.files.publish(head):
-                kept = checkpoint.load(self.root)
+                kept = self.turns.kept()
                 if kept is None or kept[1].seq <= head.seq or _is_watched(kept[0]):
                     return
                 head = kept[1]  # Others have decided meanwhile, and have left it to us.
@@ -353,7 +361,7 @@ class Leases:
 
     def _publish_late(self, state: Resources) -> None:
         """Write what was left to be written, if it was."""
-        kept = checkpoint.load(self.root)
+        kept = self.turns.kept()
         if kept is not None and not self.files.are_at(kept[1]):
             self._publish(state, kept[1])
 

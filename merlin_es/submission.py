@@ -141,6 +141,11 @@ class Submissions:
         }
 
 
+def is_imported(job: RayJob, record: RunRecord) -> bool:
+    """Tell whether a job is that of a run which another tool submitted: it marked none, and no ledger of ours has."""
+    return record.imported is not None and job.submission_id == record.run_id and LEDGER not in job.metadata
+
+
 def adopted_from(job: RayJob, link: Link) -> RunAdopted | None:
     """Give the run that a job of ours says it is; None when it does not say that properly."""
     metadata: Mapping[str, str] = job.metadata

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,11 +21,11 @@ from typing import Final
 import eventlog
 from eventlog.disk import make_directories
 from eventlog.frame import origin
-from eventlog.lock import LockWait, holder, lock, unlock
+from eventlog.lock import holder, unlock
 from eventlog.tip import surely_ends_at
 from merlin_es.errors import MerlinError
 from merlin_es.failpoints import reach
-from projections import checkpoint
+from projections.checkpoint import Checkpoint
 from projections.events.lease import LeaseEvent
 from projections.layout import RESOURCES, resources_path
 from projections.lease_state import NOTHING, Lease, Resources
@@ -33,9 +33,10 @@ from projections.projection import LEASE_PROJECTION
 
 LOCK_LIMIT_S: Final = 30.0
 """How long somebody waits for a turn. Turns are milliseconds; who takes longer is stopped or stuck."""
-TRIES: Final = 16
-TRY_S: Final = 0.0003
-"""How often, and how long apart (s), a turn is tried for before it is waited for in a thread."""
+TRY_S: Final = 0.0001
+"""How long apart a turn is tried for: a wait in the kernel has no limit but in a thread, and that wakes up twice."""
+PATIENT_S: Final = 0.05
+"""Whoever has waited for so long tries as much less often: a turn takes longer than turns do."""
 CONFLICTS_MAX: Final = 20
 """How often a decision is taken again because somebody appended without a turn."""
 
@@ -67,21 +68,27 @@ class Turns:
         self._disk = disk
         self._door = door
         self._path = log.path(RESOURCES)
+        self._checkpoint = Checkpoint(root)
+        self._lock_path = resources_path(root) / "turn.lock"
         self._mutex = threading.Lock()
         self._fd: int | None = None
         _all.add(self)
 
     def look(self) -> tuple[Resources, bool]:
         """Give the state without a turn, and whether all of it is surely durable."""
-        kept = checkpoint.load(self._root)
+        kept = self._checkpoint.load()
         if kept is not None and surely_ends_at(self._path, kept[1]):
             return kept[0], True
         state, head = self._folded(kept)
         return state, head.seq == 0
 
+    def kept(self) -> tuple[Resources, eventlog.Head] | None:
+        """Give the state after the last turn, all of it durable, and its head; perhaps somebody has appended since."""
+        return self._checkpoint.load()
+
     def last(self) -> Resources:
-        """Give the state after the last turn, all of it durable; perhaps somebody has appended since."""
-        kept = checkpoint.load(self._root)
+        """Give the state after the last turn, all of it durable."""
+        kept = self.kept()
         return kept[0] if kept is not None else NOTHING
 
     def take(self, *decisions: Decide, key: str | None = None) -> Turn:
@@ -124,24 +131,25 @@ class Turns:
                 state, head = self._at_head()
                 return Turn(state, head, ())
             touched, before = {}, head
-            for state, head in LEASE_PROJECTION.states(appended.news, state):  # noqa: B020  the last pair goes on
+            for state, head in LEASE_PROJECTION.fold_own(appended.news, events, state):  # noqa: B020  the last pair goes on
                 if state.touched is not None:
                     touched[state.touched.lease_id] = state.touched, head
-            checkpoint.store(self._root, state, head)
+            self._checkpoint.store(state, head)
             return Turn(state, head, events, before=before, touched=touched)
         raise MerlinError(f"{RESOURCES} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
 
     def _at_head(self) -> tuple[Resources, eventlog.Head]:
         """Give the state at the end of the log, all of it durable."""
-        kept = checkpoint.load(self._root)
+        kept = self._checkpoint.load()
         if kept is not None and surely_ends_at(self._path, kept[1]):
             return kept
+        self._checkpoint.reopen()
         with eventlog.quiet(self._path, LOCK_LIMIT_S) as fd:
             if fd is not None:
                 self._disk.sync(fd)  # Whoever appended last may have died before its sync.
             state, head = self._folded(kept)
         if head.seq:
-            checkpoint.store(self._root, state, head)
+            self._checkpoint.store(state, head)
         return state, head
 
     def _folded(self, kept: tuple[Resources, eventlog.Head] | None) -> tuple[Resources, eventlog.Head]:
@@ -156,19 +164,11 @@ class Turns:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         with self._mutex:
-            path = resources_path(self._root) / "turn.lock"
             if self._fd is None:
-                make_directories(self._disk, path.parent)
-                self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                if not _soon(self._fd):
-                    lock(self._fd, LOCK_LIMIT_S)
-            except LockWait:
-                self._fd = None
-                raise eventlog.Locked(path, LOCK_LIMIT_S, holder(path)) from None
-            except BaseException:
-                self._fd = None
-                raise
+                make_directories(self._disk, self._lock_path.parent)
+                self._fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+            if not _take(self._fd, LOCK_LIMIT_S):
+                raise eventlog.Locked(self._lock_path, LOCK_LIMIT_S, holder(self._lock_path))
             try:
                 yield
             finally:
@@ -182,16 +182,17 @@ class Turns:
             self._fd = None
 
 
-def _soon(fd: int) -> bool:
-    """Take a lock that is about to be free: a wait with a limit takes a thread, and this much longer."""
-    for _ in range(TRIES):
-        try:
+def _take(fd: int, limit_s: float) -> bool:
+    """Lock `fd`, within so many seconds."""
+    begun_s = time.monotonic()
+    while True:
+        with suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(TRY_S)
-        else:
             return True
-    return False
+        waited_s = time.monotonic() - begun_s
+        if waited_s >= limit_s:
+            return False
+        time.sleep(TRY_S if waited_s < PATIENT_S else waited_s / 20)
 
 
 def _bells(before: Resources, after: Resources) -> Iterator[str]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from projections.events.base import Recorded
-from projections.events.run import ArtifactsIndexed, RunAdopted, RunEvent, RunForked, RunRequested
+from projections.events.run import (
+    ArtifactsImported,
+    ArtifactsIndexed,
+    IndexPage,
+    RunAdopted,
+    RunEvent,
+    RunForked,
+    RunImported,
+    RunRequested,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +49,12 @@ def evolve(index: ArtifactIndex, recorded: Recorded[RunEvent]) -> ArtifactIndex:
             RunRequested(run_id=run_id, target_dir=target_dir)
             | RunForked(run_id=run_id, target_dir=target_dir)
             | RunAdopted(run_id=run_id, target_dir=target_dir)
+            | RunImported(run_id=run_id, target_dir=target_dir)
         ):
             # A run begins once.
             return index if index.run_id else replace(index, run_id=run_id, target_dir=target_dir)
-        case ArtifactsIndexed(page=page, omitted=omitted) as event:
-            files = _files(index, event, recorded.time)
+        case (ArtifactsIndexed(page=page, omitted=omitted) | ArtifactsImported(page=page, omitted=omitted)) as event:
+            files = _files(index, event, event.indexed_at if isinstance(event, ArtifactsImported) else recorded.time)
             if page == 1:
                 return replace(index, files=files, omitted=omitted)
             return replace(index, files=(*(index.files or ()), *files), omitted=(*index.omitted, *omitted))
@@ -52,7 +62,7 @@ def evolve(index: ArtifactIndex, recorded: Recorded[RunEvent]) -> ArtifactIndex:
             return index
 
 
-def _files(index: ArtifactIndex, event: ArtifactsIndexed, time: str) -> tuple[Artifact, ...]:
+def _files(index: ArtifactIndex, event: IndexPage, time: str) -> tuple[Artifact, ...]:
     directory = index.target_dir.rstrip("/")
     return tuple(
         Artifact(

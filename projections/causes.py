@@ -11,7 +11,7 @@ from typing import Final
 
 from eventlog import Event
 
-_BEGINNINGS: Final = ("run.requested", "run.forked", "run.adopted")
+_BEGINNINGS: Final = ("run.requested", "run.forked", "run.adopted", "run.imported")
 _UNDER_WAY: Final = ("run.started", "run.recovered", "run.submitted", "run.submission_started", "run.adopted")
 _WANTED: Final = ("claim.queued", "claim.renewed")
 _HELD: Final = ("lease.transferred", "lease.renewed", "lease.accepted", "lease.granted")
@@ -27,14 +27,20 @@ _DONE: Final = (
     "mutation.applied",
     "validation.ended",
 )
-_CLUSTER: Final = ("cluster.reachable", "cluster.session_changed", "cluster.attached", "cluster.started")
+_CLUSTER: Final = (
+    "cluster.reachable",
+    "cluster.session_changed",
+    "cluster.attached",
+    "cluster.started",
+    "cluster.imported",
+)
 
 LED_TO_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "run.waiting": (*_BEGINNINGS, "run.unblocked", "run.lease_unbound"),
     "run.lease_bound": ("run.waiting",),
     "run.lease_unbound": ("run.completed", "run.failed", "run.cancelled", "run.submission_failed", "run.lease_bound"),
     "run.blocked": (*_BEGINNINGS, "run.unblocked", "run.waiting"),
-    "run.unblocked": ("run.blocked", "run.lost"),
+    "run.unblocked": ("run.blocked", "run.lost", "run.imported"),
     "run.dry_run_recorded": (*_BEGINNINGS, "run.waiting"),
     "run.submission_started": (*_BEGINNINGS, "run.lease_bound", "run.unblocked", "run.attempt_failed", "run.lost"),
     "run.submitted": ("run.submission_started",),
@@ -47,10 +53,11 @@ LED_TO_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "run.cancel_escalated": ("run.cancel_requested", "run.cancel_escalated"),
     "run.cancelled": ("run.cancel_requested", "run.cancel_escalated", *_UNDER_WAY),
     "run.lost": _UNDER_WAY,
-    "run.recovered": ("run.lost",),
+    "run.recovered": ("run.lost", "run.imported"),
     "run.anomaly_seen": (*_BEGINNINGS, *_UNDER_WAY),
-    "run.logs_captured": _UNDER_WAY,
-    "run.artifacts_indexed": _UNDER_WAY,
+    "run.logs_captured": (*_UNDER_WAY, "run.imported"),
+    "run.artifacts_indexed": (*_UNDER_WAY, "run.imported"),
+    "run.artifacts_imported": ("run.imported",),
     "execution.files_delivered": ("execution.prepared", "execution.forked"),
     "task.preflighted": ("execution.prepared", "execution.reset", "task.retried"),
     "task.step_started": (*_TOLD, *_DONE, "task.preflighted", "task.retried"),

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from eventlog.names import Head
 from projections.fresh import LEASE_FOLD
@@ -22,6 +22,7 @@ from projections.layout import resources_path
 from projections.lease_state import Resources
 
 _DIGEST: Final = 32
+_USUAL_BYTES: Final = 64 * 1024
 
 
 class _Checkpoint(msgspec.Struct, array_like=True):
@@ -31,7 +32,8 @@ class _Checkpoint(msgspec.Struct, array_like=True):
     state: Resources
 
 
-_decoder = msgspec.msgpack.Decoder(_Checkpoint)
+_decode = msgspec.msgpack.Decoder(_Checkpoint).decode
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def checkpoint_paths(root: Path) -> tuple[Path, Path]:
@@ -39,41 +41,82 @@ def checkpoint_paths(root: Path) -> tuple[Path, Path]:
     return resources_path(root) / "checkpoint.0", resources_path(root) / "checkpoint.1"
 
 
-def load(root: Path) -> tuple[Resources, Head] | None:
-    """Give the state that was kept last, and the head that it was folded up to; None when there is none to believe."""
-    newest: _Checkpoint | None = None
-    for body in sorted(filter(None, map(_body, checkpoint_paths(root))), key=_seq, reverse=True):
-        with suppress(msgspec.MsgspecError):
-            newest = _decoder.decode(body[8:])
-        if newest is not None and newest.fold == LEASE_FOLD:
-            return newest.state, Head(newest.seq, newest.h)
+class Checkpoint:
+    """The checkpoint of one state root. What was decoded or stored last is remembered, and its files stay open."""
+
+    def __init__(self, root: Path) -> None:
+        self._paths = checkpoint_paths(root)
+        self._fds: tuple[int, ...] = ()
+        self._place = 0  # Which of the two files says more, as far as is known.
+        self._last: tuple[bytes, tuple[Resources, Head]] | None = None
+
+    def load(self) -> tuple[Resources, Head] | None:
+        """Give the state that was kept last, and the head that it was folded up to; None where none can be believed."""
+        contents = self._contents()
+        for place in sorted(range(len(contents)), key=lambda place: _seq(contents[place]), reverse=True):
+            content, last = contents[place], self._last
+            if last is not None and content[:_DIGEST] == last[0]:
+                self._place = place
+                return last[1]
+            if (body := _body(content)) and (kept := _decoded(body)):
+                self._last, self._place = (content[:_DIGEST], kept), place
+                return kept
+        return None
+
+    def store(self, state: Resources, head: Head) -> None:
+        """Keep a state, over the older one of the two that there are. Whoever does has loaded, in the same turn."""
+        state = replace(state, touched=None)
+        body = head.seq.to_bytes(8, "big") + _encode(_Checkpoint(LEASE_FOLD, head.seq, head.h, state))
+        digest = hashlib.sha256(body).digest()
+        with suppress(OSError):  # The log has everything: without a checkpoint it takes longer.
+            fds = self._fds or self._open(os.O_RDWR | os.O_CREAT)
+            os.pwrite(fds[1 - self._place], digest + len(body).to_bytes(8, "big") + body, 0)
+            self._last, self._place = (digest, (state, head)), 1 - self._place
+
+    def reopen(self) -> None:
+        """Look for the files anew: somebody may have deleted them, and another one made new ones."""
+        fds, self._fds = self._fds, ()
+        for fd in fds:
+            os.close(fd)
+
+    def _contents(self) -> list[bytes]:
+        with suppress(OSError):
+            return [_content(fd) for fd in self._fds or self._open(os.O_RDWR)]
+        return []
+
+    def _open(self, flags: int) -> tuple[int, ...]:
+        fds: list[int] = []
+        try:
+            fds += [os.open(path, flags, 0o666) for path in self._paths]
+        except OSError:
+            for fd in fds:
+                os.close(fd)
+            raise
+        self._fds = tuple(fds)
+        return self._fds
+
+    def __del__(self) -> None:
+        self.reopen()
+
+
+def _decoded(body: bytes) -> tuple[Resources, Head] | None:
+    with suppress(msgspec.MsgspecError):
+        kept = _decode(body[8:])
+        if kept.fold == LEASE_FOLD:
+            return kept.state, Head(kept.seq, kept.h)
     return None
 
 
-def store(root: Path, state: Resources, head: Head) -> None:
-    """Keep a state. One process at a time may; a reader sees the one before or this one."""
-    body = head.seq.to_bytes(8, "big") + msgspec.msgpack.encode(
-        _Checkpoint(LEASE_FOLD, head.seq, head.h, replace(state, touched=None))
-    )
-    first, second = checkpoint_paths(root)
-    path = first if _seq(_body(first)) <= _seq(_body(second)) else second
-    with suppress(OSError):  # The log has everything: without a checkpoint it takes longer.
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-        try:
-            os.pwrite(fd, hashlib.sha256(body).digest() + len(body).to_bytes(8, "big") + body, 0)
-        finally:
-            os.close(fd)
+def _content(fd: int) -> bytes:
+    content = os.pread(fd, _USUAL_BYTES, 0)
+    return content if len(content) < _USUAL_BYTES else os.pread(fd, os.fstat(fd).st_size, 0)
 
 
-def _body(path: Path) -> bytes:
-    """Give what was kept in one file; nothing when it is not whole."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return b""
+def _body(content: bytes) -> bytes:
+    """Give what was kept; nothing when it is not whole."""
     body = content[_DIGEST + 8 : _DIGEST + 8 + int.from_bytes(content[_DIGEST : _DIGEST + 8], "big")]
     return body if hashlib.sha256(body).digest() == content[:_DIGEST] else b""
 
 
-def _seq(body: bytes) -> int:
-    return int.from_bytes(body[:8], "big") if body else -1
+def _seq(content: bytes) -> int:
+    return int.from_bytes(content[_DIGEST + 8 : _DIGEST + 16], "big")

@@ -10,6 +10,7 @@ from projections.events.cluster import (
     ClusterAttached,
     ClusterCheckpointed,
     ClusterEvent,
+    ClusterImported,
     ClusterLogRepaired,
     ClusterReachable,
     ClusterStarted,
@@ -105,6 +106,8 @@ def evolve(record: ClusterRecord, recorded: Recorded[ClusterEvent]) -> ClusterRe
             return _answering(record)
         case SessionChanged(new=new):
             return _in_session(_answering(record), new, time)
+        case ClusterImported():
+            return _imported(record, event)
         case _:
             assert_never(event)
 
@@ -142,6 +145,19 @@ def _attached(record: ClusterRecord, event: ClusterAttached, time: str) -> Clust
         durable=False,
     )
     return _in_session(record, event.session_name, time)
+
+
+def _imported(record: ClusterRecord, event: ClusterImported) -> ClusterRecord:
+    return replace(
+        _answering(_without_process(record)),
+        status=event.status,
+        address=event.address,
+        dashboard_url=event.dashboard_url,
+        namespace=event.namespace,
+        managed_by=EXTERNAL if event.status in ("active", "error") else OURS,
+        message=event.message,
+        started_at=event.started_at,
+    )
 
 
 def _without_process(record: ClusterRecord) -> ClusterRecord:

@@ -13,14 +13,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from eventlog import Damaged, Disk, Event, EventLog, Head, Layout, NewEvent, NotReadable, quiet
+from eventlog import Damaged, Disk, Event, EventLog, EventLogError, Head, Layout, NewEvent, NotReadable, quiet
 from eventlog.disk import make_directories, write_all
 from eventlog.frame import origin
 from eventlog.record import Closing
 from projections import proving
 from projections.artifacts import Artifact
 from projections.cluster import ClusterRecord
-from projections.events.base import UnknownEvent
+from projections.events.base import DomainEvent, UnknownEvent
 from projections.fresh import read_document, stamp_of, stamps
 from projections.index import Index
 from projections.layout import (
@@ -56,7 +56,7 @@ LOCK_LIMIT_S: Final = 30.0
 """How long a publisher waits for those who append. Turns are milliseconds."""
 
 
-class NotPublished(Exception):
+class NotPublished(EventLogError):
     """A projected file could not be written. The log has everything: remove the cause, then `rebuild`."""
 
     def __init__(self, path: Path, cause: OSError) -> None:
@@ -175,10 +175,10 @@ class Publisher:
             self._note(run_id, folded, mark)
         return folded
 
-    def closing(self, stream: str, head: Head, types: Sequence[str]) -> Closing | None:
-        """Give what makes the checkpoint that is due behind an append of such events on `head`; None where none is."""
+    def closing(self, stream: str, head: Head, new: Sequence[DomainEvent]) -> Closing | None:
+        """Give what makes the checkpoint that is due behind an append of `new` on `head`; None where none is."""
         kind = proving.kind_of(stream)
-        if kind is None or not proving.is_due(head.seq, types):
+        if kind is None or not proving.is_due(head.seq, new):
             return None
         projection = projection_of(stream)
         base, known = self._since_checkpoint(stream, head)  # A long past is read before others have to wait.
@@ -186,8 +186,8 @@ class Publisher:
         def close(events: Sequence[Event]) -> NewEvent:
             repairs = self._log.read(stream, head.seq + 1) if events[0].seq != head.seq + 1 else ()
             last = known[-1] if known else base
-            new = proving.steps(projection, [*repairs, *events], last.state if last else projection.origin)
-            content = proving.content_of(projection, stream, base, [*known, *new])
+            added = proving.steps(projection, [*repairs, *events], last.state if last else projection.origin)
+            content = proving.content_of(projection, stream, base, [*known, *added])
             return kind.model_validate(content).recorded_by("merlin", "ledger", corr=run_id_of(stream))
 
         return close

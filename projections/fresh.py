@@ -28,6 +28,7 @@ from projections.layout import (
     run_record_path,
     run_stream,
 )
+from projections.statuses import STATUSES
 
 if TYPE_CHECKING:
     from eventlog import EventLog
@@ -40,6 +41,12 @@ EXECUTION_FOLD: Final = 1
 """The same of an execution."""
 LEASE_FOLD: Final = 1
 """The same of the resources, whose checkpoints are of that version too."""
+
+RECORD_FIELDS: Final = (
+    *("run_id", "target", "workflow", "source", "status", "created_at", "updated_at", "message", "submission_id"),
+    *("exit_code", "idempotency_key", "artifacts"),
+)
+"""The fields of `run_record.json` that readers who do not fold rely on."""
 
 Document: TypeAlias = Mapping[str, Any]
 """A projected file as JSON has it."""
@@ -60,7 +67,8 @@ class Stamp(NamedTuple):
 
 def read_record(root: Path, run_id: str, log: EventLog | None = None) -> Document | None:
     """Give `run_record.json` when it is up to date; None when it has to be folded. Raises Invalid for no run id."""
-    return _fresh(run_record_path(root, run_id), run_stream(run_id), RUN_FOLD, root, log)
+    document = _fresh(run_record_path(root, run_id), run_stream(run_id), RUN_FOLD, root, log)
+    return document if document and _is_record(document, run_id) else None
 
 
 def read_cluster(root: Path, log: EventLog | None = None) -> Document | None:
@@ -144,6 +152,20 @@ def _fresh(path: Path, stream: str, fold: int, root: Path, log: EventLog | None)
         if log.head(stream) == stamp.head:
             return document
     return None
+
+
+def _is_record(document: Document, run_id: str) -> bool:
+    """Tell whether a file with a good stamp has what lists are made of, too: hands may have been there."""
+    if document.get("run_id") != run_id or document.get("status") not in STATUSES:
+        return False
+    return all(name in document and _is_plain(document[name]) for name in RECORD_FIELDS)
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value can be printed and kept in a database."""
+    if isinstance(value, str):
+        return value.isascii() or value.encode(errors="replace").decode() == value
+    return value is None or (isinstance(value, int) and -(2**63) <= value < 2**63)
 
 
 def _stamped(root: Path, stream: str) -> Path | None:

@@ -45,7 +45,7 @@ CREATE INDEX to_note ON runs (run_id) WHERE status IN ('completed', 'failed', 'c
 CREATE TABLE doubts (run_id TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE seen (directory TEXT PRIMARY KEY, stamp TEXT NOT NULL) WITHOUT ROWID;
 """
-_USER_VERSION: Final = VERSION * 1000 + RUN_FOLD
+USER_VERSION: Final = VERSION * 1000 + RUN_FOLD
 _REFUSALS: Final = frozenset(
     {
         sqlite3.SQLITE_AUTH,
@@ -144,7 +144,7 @@ class IndexFile:
             return False
 
     def _check_version(self, db: sqlite3.Connection) -> None:
-        if db.execute("PRAGMA user_version").fetchone() != (_USER_VERSION,):
+        if db.execute("PRAGMA user_version").fetchone() != (USER_VERSION,):
             raise Outdated("the index is of another version")
         try:
             size = self._path.stat().st_size
@@ -203,7 +203,7 @@ def writing(db: sqlite3.Connection) -> Iterator[None]:
 def empty(path: str = ":memory:") -> sqlite3.Connection:
     """Make an index without rows, by default in this process's memory."""
     db = sqlite3.connect(path, isolation_level=None)
-    db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {_USER_VERSION}; COMMIT;")
+    db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {USER_VERSION}; COMMIT;")
     return db
 
 

@@ -239,7 +239,7 @@ _decoder = msgspec.json.Decoder(Resources)
 
 
 def _json(content: bytes | None) -> dict[str, object]:
-    with suppress(msgspec.MsgspecError):
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return msgspec.json.decode(content or b"", type=dict[str, object])
     return {}
 

@@ -1,14 +1,17 @@
 """What is there to hold, who holds it, and who waits for it?
 
 The state of the stream `resources`, without the leases that have ended: it is as large as what goes on, however long
-the past. Nothing here needs the vocabulary of events, so that a list of what is held does not either.
+the past. Nothing here needs the vocabulary of events, so that a list of what is held does not either. What each turn
+reads, changes and stores is a struct, which does that ten times as fast as a dataclass; what events have too is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from eventlog.errors import Invalid
 from eventlog.names import is_stream
@@ -103,8 +106,7 @@ class Bound:
     fence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """Somebody wants all of `keys`, or any of a `pool`. `seq` is the place in the log: who came first."""
 
     claim_id: str
@@ -115,9 +117,9 @@ class Claim:
     pool: Pool | None = None
     on_behalf_of: str | None = None
     actor: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     priority: int = 0
-    liveness: Liveness = field(default_factory=Liveness)
+    liveness: Liveness = msgspec.field(default_factory=Liveness)
     waiter: Waiter | None = None
     beat: Tick | None = None
     overtaken: int = 0
@@ -129,8 +131,7 @@ class Claim:
         return self.overtaken >= OVERTAKEN_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """Somebody holds a key, or has held it. The first fields are those that readers have always found in its file.
 
     `granted` and `renewed` are by the clock of who recorded them. `guard` is there while a lease was handed to somebody
@@ -152,7 +153,7 @@ class Lease:
     queued_at: str = ""
     priority: int = 0
     until: str | None = None
-    alive: Liveness = field(default_factory=Liveness)
+    alive: Liveness = msgspec.field(default_factory=Liveness)
     granted: Tick | None = None
     renewed: Tick | None = None
     guard: Waiter | None = None
@@ -172,8 +173,7 @@ class Lease:
         return self.alive.run_id
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(msgspec.Struct, frozen=True):
     """How long a key was what, in microseconds of the time that people see, up to its last change."""
 
     free_us: int = 0
@@ -181,22 +181,21 @@ class Spent:
     drained_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """One schedulable unit: at most one lease at a time. `fence` grows whenever somebody else may touch it."""
 
     key: str
     status: KeyStatus
     declared_at: str
     since: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     description: str = ""
     max_duration_s: float | None = None
     reason: str | None = None
     fence: int = 0
     lease_id: str | None = None
     grants: int = 0
-    spent: Spent = field(default_factory=Spent)
+    spent: Spent = msgspec.field(default_factory=Spent)
     recent_s: tuple[float, ...] = ()
 
     @property
@@ -212,13 +211,12 @@ class Key:
         return self.use == "free"
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(msgspec.Struct, frozen=True):
     """All that goes on. `touched` is the lease that the last event was of, as it is after it, ended or not."""
 
-    keys: Mapping[str, Key] = field(default_factory=dict)
-    leases: Mapping[str, Lease] = field(default_factory=dict)
-    claims: Mapping[str, Claim] = field(default_factory=dict)
+    keys: Mapping[str, Key] = msgspec.field(default_factory=dict)
+    leases: Mapping[str, Lease] = msgspec.field(default_factory=dict)
+    claims: Mapping[str, Claim] = msgspec.field(default_factory=dict)
     granted: int = 0
     salt: int = 0
     touched: Lease | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar, assert_never
+
+from msgspec.structs import replace
 
 from projections.events.base import Recorded
 from projections.events.lease import (
@@ -36,6 +37,7 @@ from projections.lease_state import (
     Key,
     KeyStatus,
     Lease,
+    Liveness,
     Resources,
 )
 from projections.line import is_beside, wants
@@ -182,6 +184,7 @@ def _transferred(state: Resources, event: LeaseTransferred, time: str) -> Resour
     if lease is None:
         return state
     key = replace(state.keys[lease.key], fence=event.fence)
+    alive = Liveness(lease.alive.ttl_s, lease.alive.run_id)
     return _changed(
         _with_key(state, key),
         event.lease_id,
@@ -193,8 +196,8 @@ def _transferred(state: Resources, event: LeaseTransferred, time: str) -> Resour
         renewed=event.tick,
         until=event.until,
         guard=None,
-        alive=replace(lease.alive, process=None),
-        liveness=str(replace(lease.alive, process=None)),
+        alive=alive,
+        liveness=str(alive),
     )
 
 
@@ -202,7 +205,7 @@ def _changed(state: Resources, lease_id: str, time: str, **changes: object) -> R
     lease = state.leases.get(lease_id)
     if lease is None:
         return state
-    return _with_lease(state, replace(lease, updated_at=time, **changes))  # type: ignore[arg-type]  # the callers name its fields
+    return _with_lease(state, replace(lease, updated_at=time, **changes))
 
 
 def _ended(state: Resources, lease_id: str, time: str, ended: Ending, by: str, reason: str) -> Resources:

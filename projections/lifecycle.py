@@ -7,8 +7,10 @@ from typing import Final
 
 from projections.statuses import TERMINAL
 
-BEGINNINGS: Final = frozenset({"run.requested", "run.forked", "run.adopted"})
+BEGINNINGS: Final = frozenset({"run.requested", "run.forked", "run.adopted", "run.imported"})
 """A run begins once, with one of these."""
+WITH_THE_BEGINNING: Final = frozenset({"run.artifacts_imported"})
+"""What comes in the append that begins a run, and never later."""
 
 NEXT: Final[Mapping[str, Mapping[str, str]]] = {
     "requested": {
@@ -46,7 +48,7 @@ NEXT: Final[Mapping[str, Mapping[str, str]]] = {
 """The events that change a status, and to which: the diagram of the README."""
 
 AFTER_THE_END: Final = frozenset(
-    {"run.anomaly_seen", "run.artifacts_indexed", "run.lease_unbound", "run.noted", "log.repaired", "log.checkpoint"}
+    {"run.anomaly_seen", "run.artifacts_indexed", "run.lease_unbound", "run.sealed", "log.repaired", "log.checkpoint"}
 )
 """What may be recorded of a run that has ended."""
 
@@ -65,7 +67,7 @@ def reachable(status: str) -> frozenset[str]:
 
 def can_happen(event_type: str, status: str) -> bool:
     """Tell whether an event of that type may still be recorded of a run of this status."""
-    if event_type in BEGINNINGS:
+    if event_type in BEGINNINGS | WITH_THE_BEGINNING:
         return False
     if event_type in AFTER_THE_END:
         return True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -53,7 +53,7 @@ _REQUEST: Final = (
 """What readers have always found in `run_request.json`, in that order; whatever is new comes after it."""
 _ELSEWHERE: Final = frozenset({"request", "seq"})
 """Fields of a record that are not written under their names: one is spread out, the other stands in the stamp."""
-_RARE: Final = frozenset({"forked_from", "sealed_at", "tenancy"})
+_RARE: Final = frozenset({"forked_from", "imported", "sealed_at", "tenancy"})
 """Fields that are written where they say something: files from before there were such look the same."""
 
 
@@ -88,6 +88,19 @@ class Projection(Generic[S, E]):
         for state, head in self.states(events, state):  # noqa: B007, B020  the last pair is the answer
             pass
         return state, head
+
+    def fold_own(self, events: Iterable[Event], said: Sequence[E], state: S) -> Iterator[tuple[S, Head]]:
+        """Fold `events` of which the last ones are what this process has `said` and just appended, like `states`.
+
+        What was validated when it was said is not decoded again: what would be read back is the same.
+        """
+        events = list(events)
+        others = len(events) - len(said)
+        for state, head in self.states(events[:others], state):  # noqa: B020  the last state goes on
+            yield state, head
+        for event, own in zip(events[others:], said, strict=True):
+            state = self.evolve(state, Recorded(event.seq, event.time, event.actor, event.door, own))
+            yield state, event.head
 
     def fold_all(self, stream: str, log: EventLog) -> tuple[S, Head]:
         """Fold all that there is of `stream`."""
@@ -282,8 +295,8 @@ def _some(part: object, names: Iterable[str]) -> dict[str, object]:
     return {name: msgspec.to_builtins(getattr(part, name)) for name in names}
 
 
-def _all(part: Any) -> dict[str, object]:  # noqa: ANN401  no type says "a dataclass"
-    return _some(part, [each.name for each in fields(part)])
+def _all(part: Any) -> dict[str, object]:  # noqa: ANN401  no type says "a dataclass or a struct"
+    return _some(part, [each.name for each in fields(part)] if is_dataclass(part) else part.__struct_fields__)
 
 
 RUN_PROJECTION: Final[Projection[RunState, RunEvent]] = Projection(

@@ -15,12 +15,13 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from eventlog import Event, Head
-from projections.events.base import Checkpointed
+from projections.events.base import Checkpointed, DomainEvent
 from projections.events.cluster import ClusterCheckpointed
-from projections.events.run import RunCheckpointed
+from projections.events.run import RunCheckpointed, RunImported
 from projections.layout import CLUSTER, run_id_of
 from projections.patch import Json, diff, pointer_of
 from projections.projection import Files, Projection
+from projections.statuses import TERMINAL
 
 EVERY: Final = 1000
 """How many events there are at most from one checkpoint to the next."""
@@ -34,7 +35,7 @@ ENDS: Final = frozenset(
         "run.sealed",
     }
 )
-"""What ends a run, or is the last that is said of it."""
+"""What ends a run, or is the last that is said of it; a run may also have ended before it was imported."""
 TRAIL_BYTES_MAX: Final = 64 * 1024
 """Of a longer trail the end is kept: an append has room for it beside the artifacts that come with the end of a run."""
 _REMOVED: Final = "-"
@@ -81,9 +82,13 @@ class Divergence:
         )
 
 
-def is_due(seq: int, types: Sequence[str]) -> bool:
-    """Tell whether an append of such events behind `seq` is to be closed by a checkpoint."""
-    return not ENDS.isdisjoint(types) or seq // EVERY != (seq + len(types) + 1) // EVERY
+def is_due(seq: int, events: Sequence[DomainEvent]) -> bool:
+    """Tell whether an append of these events behind `seq` is to be closed by a checkpoint."""
+    return any(map(_is_end, events)) or seq // EVERY != (seq + len(events) + 1) // EVERY
+
+
+def _is_end(event: DomainEvent) -> bool:
+    return event.type in ENDS or (isinstance(event, RunImported) and event.status in TERMINAL)
 
 
 def kind_of(stream: str) -> type[RunCheckpointed | ClusterCheckpointed] | None:

@@ -9,6 +9,7 @@ from typing import assert_never
 from projections.events.base import Recorded
 from projections.events.run import (
     AnomalySeen,
+    ArtifactsImported,
     ArtifactsIndexed,
     AttemptFailed,
     CancelEscalated,
@@ -27,6 +28,7 @@ from projections.events.run import (
     RunEvent,
     RunFailed,
     RunForked,
+    RunImported,
     RunLogRepaired,
     RunLost,
     RunRecovered,
@@ -105,6 +107,15 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """Where another tool has recorded a run, what it said of it, and its files with their digests, by their names."""
+
+    root: str
+    status: str | None
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Tenancy:
     """What a run is to hold, with which claim it waits for that, for the how many-th time, and what it holds now."""
 
@@ -134,6 +145,7 @@ class RunRecord:
     adopted: bool = False
     anomalies: tuple[str, ...] = ()
     artifacts: int | None = None
+    imported: Imported | None = None
     tenancy: Tenancy | None = None
     sealed_at: str | None = None
     seq: int = 0
@@ -168,7 +180,7 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
     before = record
     record = replace(record, updated_at=time, seq=recorded.seq)
     match event:
-        case RunRequested() | RunForked() | RunAdopted():
+        case RunRequested() | RunForked() | RunAdopted() | RunImported():
             return record  # A run begins once.
         case RunBlocked(reason=reason, message=message):
             return replace(record, status="blocked", message=message, blocked_reason=reason)
@@ -212,7 +224,7 @@ def evolve(record: RunRecord | None, recorded: Recorded[RunEvent]) -> RunRecord 
             return replace(record, anomalies=(*record.anomalies, what))
         case LogsCaptured():
             return _with_logs(record, event)
-        case ArtifactsIndexed(page=page, files=files):
+        case ArtifactsIndexed(page=page, files=files) | ArtifactsImported(page=page, files=files):
             return replace(record, artifacts=len(files) + (record.artifacts or 0 if page > 1 else 0))
         case RunSealed():
             return replace(record, sealed_at=time)
@@ -252,12 +264,38 @@ def _begin(event: RunEvent, time: str, seq: int) -> RunRecord | None:
                 submitted_at=time,
             )
             return RunRecord(request, "submitted", time, attempts=(attempt,), adopted=True, seq=seq)
+        case RunImported():
+            return _as_it_was(event, time, seq)
         case _:
             return None  # Only a repair of the log can come before a run begins.
 
 
 def _request(event: Wish, time: str) -> Request:
     return Request(**event.model_dump(include=set(Wish.model_fields) - {"type"}), created_at=time)
+
+
+def _as_it_was(event: RunImported, time: str, seq: int) -> RunRecord:
+    """Give a run as another tool left it; what that had given to Ray is the first attempt.
+
+    Where the status is another one than that tool's, it is so since the run was imported.
+    """
+    request = Request(
+        run_id=event.run_id,
+        target=event.target,
+        workflow=event.workflow,
+        source=event.source,
+        command=event.command,
+        workdir=event.workdir,
+        target_dir=event.target_dir,
+        metadata=event.metadata,
+        created_at=event.created_at,
+    )
+    attempts: tuple[Attempt, ...] = ()
+    if event.submission_id:
+        attempts = (Attempt(1, event.submission_id, event.cluster_address or "", "", "", status=event.status),)
+    since = event.updated_at if event.status == event.old_status else time
+    imported = Imported(event.root, event.old_status, event.files)
+    return RunRecord(request, event.status, since, message=event.message, attempts=attempts, imported=imported, seq=seq)
 
 
 def _holding(record: RunRecord, leases: tuple[Bound, ...]) -> RunRecord:

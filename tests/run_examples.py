@@ -129,6 +129,25 @@ FORKED = r.RunForked(
     parent_head=f"3:{'A' * 43}",
     answers={"op_1": "retry"},
 )
+IMPORTED = r.RunImported(
+    run_id=RUN,
+    target="saturn",
+    workflow="plan",
+    source="manual_cli",
+    command=("make",),
+    workdir="/w",
+    target_dir="/w/out",
+    metadata={"a": "1"},
+    created_at="2025-03-04T05:06:07.000000Z",
+    updated_at="2025-03-04T05:16:07.000000Z",
+    status="failed",
+    old_status="failed",
+    message="it broke",
+    cluster_address="http://ray:1",
+    submission_id=RUN,
+    root="/old",
+    files={"run_record.json": "2" * 64},
+)
 REPAIR = {"offset": 10, "length": 3, "sha256": "0" * 64, "kept": "events.jsonl.torn-10"}
 
 BOUND = (Bound("lease-00000000a1", "u250", 7), Bound("lease-00000000a2", "x60", 1))
@@ -160,6 +179,8 @@ RUN_EVENTS: tuple[r.RunEvent, ...] = (
     r.AnomalySeen(what="two_jobs", message="there are two"),
     ADOPTED,
     FORKED,
+    IMPORTED,
+    r.ArtifactsImported(page=1, pages=1, files=(artifact("a.txt"),), indexed_at="2025-03-04T05:17:00.000000Z"),
     r.LogsCaptured(attempt=1, sha256="1" * 64, size_bytes=12, truncated=True),
     indexed("a.txt", "b/c.txt", pages=2),
     indexed("d.txt", page=2, pages=2, omitted=["secret: is a link"]),
@@ -185,6 +206,17 @@ CLUSTER_STARTED = c.ClusterStarted(
     temp_dir="/t",
     argv=("ray", "start"),
 )
+CLUSTER_IMPORTED = c.ClusterImported(
+    status="active",
+    old_status="active",
+    address="127.0.0.1:6379",
+    dashboard_url="http://127.0.0.1:8265",
+    namespace="lab",
+    started_at="2025-03-04T05:06:07.000000Z",
+    root="/old",
+    files={"cluster/bootstrap.json": "3" * 64},
+)
+
 CLUSTER_EVENTS: tuple[c.ClusterEvent, ...] = (
     c.StartRequested(host="127.0.0.1", namespace="merlin", durable=True, directory="/t"),
     CLUSTER_STARTED,
@@ -196,6 +228,7 @@ CLUSTER_EVENTS: tuple[c.ClusterEvent, ...] = (
     c.ClusterUnreachable(kind="timeout", message="no answer within 5 s"),
     c.ClusterReachable(session_name="session_1"),
     c.SessionChanged(old="session_1", new="session_2"),
+    CLUSTER_IMPORTED,
     c.ClusterLogRepaired.model_validate(REPAIR),
     c.ClusterCheckpointed.model_validate(CHECKPOINT),
 )
@@ -258,7 +291,7 @@ class Books:
         _, head = self.publisher.fold(stream)
         with self.publisher.appending(stream, head):
             recorded = [event.recorded_by("ada@lab", "cli") for event in events]
-            closing = self.publisher.closing(stream, head, [event.type for event in events])
+            closing = self.publisher.closing(stream, head, events)
             self.log.append(stream, recorded, expected=head, closing=closing)
 
     def change(self, run_id: str, *events: r.RunEvent) -> None:

@@ -1,7 +1,8 @@
-"""`merlin ray import`: a run of another state root is taken in."""
+"""`merlin ray import`: what was recorded elsewhere, taken in."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -10,32 +11,73 @@ import typer
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    as_path,
+    is_dry_run,
     print_json,
     print_lines,
     printable,
     require_earnest,
-    require_path,
     settings,
 )
+
+INCOMPLETE = 4
 
 
 def import_(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A tar that `merlin ray export` has written.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="The state root of the tool before this, or a tar that `merlin ray export` has written.",
+        ),
+    ],
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Take in a run that was exported elsewhere, once its chain is proved.
+    """Take in what was recorded elsewhere: all of an old state root, which is only read, or a run that was exported.
 
-    What is here already under its id stays as it is. Only runs that have ended are taken in.
+    Of a state root of the tool that this one replaces, exit code 4 says that something was skipped, and what; the rest
+    is in. Repeated, it takes in what is new. An exported run must have ended, and is taken in once its chain is proved;
+    what is here already under its id stays as it is.
     """
-    from merlin_es import bootstrap
     from merlin_es.errors import NotFound
 
+    path = Path(as_path(source, "SOURCE"))
+    if path.is_dir():
+        _take_in_old_root(context, path, output)
+    elif path.is_file():
+        _take_in_run(context, path, output)
+    else:
+        raise NotFound(
+            f"there is no file and no directory {source}: give a tar that `merlin ray export` has written, or name the "
+            "old state root, which has `runs` in it"
+        )
+
+
+def _take_in_old_root(context: typer.Context, path: Path, output: Output) -> None:
+    from dataclasses import asdict
+
+    from merlin_es import bootstrap
+
+    items = []
+    for item in bootstrap.old_root(settings(context)).take_in(path, dry_run=is_dry_run(context)):
+        items.append(item)
+        if output == Output.TEXT and item.state != "known":
+            typer.echo(printable(f"{item.state}  {item.name}  {item.detail}"))
+    if output == Output.JSON:
+        print_json([asdict(item) for item in items])
+    else:
+        counted = Counter(item.state for item in items)
+        said = ", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "Nothing to import"
+        typer.echo(f"{said}; nothing was recorded, as this was a dry run." if is_dry_run(context) else f"{said}.")
+    if any(item.state == "skipped" for item in items):
+        raise typer.Exit(INCOMPLETE)
+
+
+def _take_in_run(context: typer.Context, path: Path, output: Output) -> None:
+    from merlin_es import bootstrap
+
     require_earnest(context)
-    require_path(file, "FILE")
-    path = Path(file)
-    if not path.is_file():
-        raise NotFound(f"there is no file {file}: give a tar that `merlin ray export` has written")
     with path.open("rb") as source:
         taken = bootstrap.intake(settings(context)).take_in(source)
     for name in taken.other_files:

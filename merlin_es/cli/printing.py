@@ -32,16 +32,21 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u20
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Lines for people, or JSON for programs.")]
 
 
-def settings(context: typer.Context) -> Settings:
-    """Give the settings of this call."""
-    from merlin_es.errors import Usage
+def settings(context: typer.Context, *, careful: bool = True) -> Settings:
+    """Give the settings of this call; unless `careful`, also those with a state root that others can write to."""
     from merlin_es.settings import load
 
+    return load(context.obj[1], os.environ, current_directory(), careful=careful)
+
+
+def current_directory() -> Path:
+    """Give the current directory; raises Usage where there is none any more."""
+    from merlin_es.errors import Usage
+
     try:
-        cwd = Path.cwd()
+        return Path.cwd()
     except OSError as error:
         raise Usage(f"the current directory cannot be entered ({error.strerror}): change to another one") from None
-    return load(context.obj[1], os.environ, cwd)
 
 
 def is_dry_run(context: typer.Context) -> bool:

@@ -31,6 +31,7 @@ app.function_in("merlin_es.cli.diff")
 app.function_in("merlin_es.cli.state")
 app.function_in("merlin_es.cli.wait")
 app.function_in("merlin_es.cli.fork")
+app.function_in("merlin_es.cli.doctor")
 
 
 @app.callback()

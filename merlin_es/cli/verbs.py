@@ -42,7 +42,7 @@ class Verbs:
         self._builders[verb] = lambda: import_module(path).app.group(verb)
 
     def function_in(self, path: str) -> None:
-        """Add the function that is named as its module as a verb; one that Python needs the name of ends with `_`."""
+        """Add the function that is named as its module as a verb, without the `_` behind a word of Python."""
         name = _last(path)
         verb = name.rstrip("_")
         self._builders[verb] = lambda: _built(verb, getattr(import_module(path), name), {})

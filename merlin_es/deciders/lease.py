@@ -269,7 +269,8 @@ def reap(at: str, by: str, state: Resources, observer: Observer) -> Events:
     for lease in state.leases.values():
         if len(draft.events) < REAP_MAX and (end := _why_it_ends(lease, by, state, observer)):
             draft.add(end)
-    _hand_over(draft, observer)
+    if draft.events:  # Else all that can be granted is, as every append hands on what it frees.
+        _hand_over(draft, observer)
     return draft.done
 
 
@@ -470,7 +471,7 @@ def _until(at: str, ttl_s: float | None) -> str | None:
         end = datetime.fromisoformat(at) + timedelta(seconds=ttl_s)
     except OverflowError:
         return None
-    return end.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{end.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def _shortest(*limits_s: float | None) -> float | None:

@@ -44,7 +44,7 @@ def wish(
             **needed,
             "MERLIN_ACTOR": settings.actor,
             "MERLIN_DOOR": "job",
-            STOPS_IN_ORDER: "1",
+            STOPS_IN_ORDER.variable: "1",
             **({} if settings.sync else {"MERLIN_FSYNC": "off"}),
         },
         cpus=1.0,

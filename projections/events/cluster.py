@@ -90,6 +90,24 @@ class SessionChanged(DomainEvent):
     new: str
 
 
+class ClusterImported(DomainEvent):
+    """The tool that this one replaces has recorded a cluster. It named no process, so nobody here may end one.
+
+    `files` and `root` are those of `run.imported`, `old_status` is what the old record said.
+    """
+
+    type: Literal["cluster.imported"] = "cluster.imported"
+    status: Literal["active", "stopped", "not_started", "error"]
+    old_status: str
+    address: str | None = None
+    dashboard_url: str | None = None
+    namespace: str | None = None
+    message: str | None = None
+    started_at: str | None = None
+    root: str
+    files: dict[str, str]
+
+
 class ClusterLogRepaired(Repaired):
     """See Repaired."""
 
@@ -112,6 +130,7 @@ ClusterEvent = Annotated[
     | ClusterUnreachable
     | ClusterReachable
     | SessionChanged
+    | ClusterImported
     | ClusterCheckpointed
     | ClusterLogRepaired,
     Field(discriminator="type"),

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from projections.events.base import Checkpointed, Codec, DomainEvent, Repaired
 from projections.lease_state import Bound, LeaseWish
+from projections.statuses import Status
 
 FailureKind = Literal["user", "infrastructure", "never_started", "timeout"]
 Source = Literal["ray", "wrapper", "inferred"]
@@ -275,6 +276,34 @@ class RunAdopted(DomainEvent):
     metadata: dict[str, str] = Field(default_factory=dict)
 
 
+class RunImported(DomainEvent):
+    """The tool that this one replaces has recorded a run; the run goes on with what its files say.
+
+    `files` has the SHA-256 of each original, by the name that it had in the run's directory: their bytes lie in the
+    blob store. `root` is the old state root, `old_status` what the old record said, None where there was none to read.
+    `submission_id` is None for what Ray was never given.
+    """
+
+    type: Literal["run.imported"] = "run.imported"
+    run_id: str
+    target: str
+    workflow: str
+    source: str
+    command: tuple[str, ...]
+    workdir: str
+    target_dir: str
+    metadata: dict[str, str] = Field(default_factory=dict)
+    created_at: str
+    updated_at: str
+    status: Status
+    old_status: str | None
+    message: str | None = None
+    cluster_address: str | None = None
+    submission_id: str | None = None
+    root: str
+    files: dict[str, str]
+
+
 class LogsCaptured(DomainEvent):
     """The driver's output lies in the blob store; `truncated` when only its end does. `size_bytes` is stored."""
 
@@ -298,14 +327,26 @@ class ArtifactSeen(DomainEvent):
     captured: bool = False
 
 
-class ArtifactsIndexed(DomainEvent):
-    """What the target directory held. Page 1 begins a new index; `omitted` says what is not in it, and why."""
+class IndexPage(DomainEvent):
+    """What a target directory held. Page 1 begins a new index; `omitted` says what is not in it, and why."""
 
-    type: Literal["run.artifacts_indexed"] = "run.artifacts_indexed"
     page: int
     pages: int
     files: tuple[ArtifactSeen, ...]
     omitted: tuple[str, ...] = ()
+
+
+class ArtifactsIndexed(IndexPage):
+    """Somebody has looked into the target directory."""
+
+    type: Literal["run.artifacts_indexed"] = "run.artifacts_indexed"
+
+
+class ArtifactsImported(IndexPage):
+    """Another tool had looked, at `indexed_at` (ISO 8601, UTC), and taken no digests."""
+
+    type: Literal["run.artifacts_imported"] = "run.artifacts_imported"
+    indexed_at: str
 
 
 class RunLogRepaired(Repaired):
@@ -351,8 +392,10 @@ RunEvent = Annotated[
     | RunRecovered
     | AnomalySeen
     | RunAdopted
+    | RunImported
     | LogsCaptured
     | ArtifactsIndexed
+    | ArtifactsImported
     | RunSealed
     | RunCheckpointed
     | RunLogRepaired,

@@ -29,6 +29,7 @@ from projections.proving import Divergence, Prover
 from tests.examples import ROOT, unsynced
 from tests.run_examples import (
     CLUSTER_EVENTS,
+    IMPORTED,
     RUN,
     RUN_EVENTS,
     Books,
@@ -110,9 +111,11 @@ def test_a_checkpoint_is_no_news_of_a_run_or_the_cluster_whenever_it_is_made() -
 
 def test_exactly_what_ends_a_run_closes_with_a_checkpoint() -> None:
     for event in RUN_EVENTS:
-        record = run_after(requested(), intended(), submitted(), event)
+        before = () if event.type == "run.imported" else (requested(), intended(), submitted())
+        record = run_after(*before, event)
         assert record
-        assert (record.is_terminal or record.sealed_at is not None) == proving.is_due(3, [event.type]), event.type
+        assert (record.is_terminal or record.sealed_at is not None) == proving.is_due(3, [event]), event.type
+    assert not proving.is_due(0, [IMPORTED.model_copy(update={"status": "lost"})])
 
 
 def test_a_stream_that_does_not_end_has_a_checkpoint_every_so_often(
@@ -126,7 +129,7 @@ def test_a_stream_that_does_not_end_has_a_checkpoint_every_so_often(
     again = Publisher(books.log, books.root, books.index, unsynced())  # Which knows no base yet.
     for event in (requested(), *[r.AnomalySeen(what="w", message="m")] * 40):
         _, head = again.fold(STREAM)
-        closing = again.closing(STREAM, head, [event.type])
+        closing = again.closing(STREAM, head, [event])
         books.log.append(STREAM, [event.recorded_by("ada@lab", "cli")], expected=head, closing=closing)
     assert [event.seq for event in checkpoints(books)] == [10, 20, 30, 40]
     assert proof(books).passed == 4
@@ -295,7 +298,7 @@ def write_golden(root: Path) -> None:
     publisher = Publisher(log, root, disk=unsynced())
     for events in ([requested()], [intended(), submitted()], [started()], [indexed("a"), completed()], [r.RunSealed()]):
         _, head = publisher.fold(STREAM)
-        closing = publisher.closing(STREAM, head, [event.type for event in events])
+        closing = publisher.closing(STREAM, head, events)
         log.append(STREAM, [event.recorded_by("ada@lab3", "cli", corr=RUN) for event in events], closing=closing)
     publisher.publish(STREAM)
     log.close()

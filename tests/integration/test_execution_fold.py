@@ -184,7 +184,7 @@ def test_a_repair_of_the_log_changes_nothing(tmp_path: Path) -> None:
     assert evolve(ExecutionState(), Recorded(1, "", "", "", repaired)) == ExecutionState(seq=1)
 
 
-def test_files_of_another_fold_are_stale_and_not_edited(tmp_path: Path) -> None:
+def test_files_of_another_fold_are_told_and_are_not_edited(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "w")
     desk.execute()
     path = desk.path / "execution_state.json"
@@ -193,7 +193,7 @@ def test_files_of_another_fold_are_stale_and_not_edited(tmp_path: Path) -> None:
     path.write_text(json.dumps(document))
     assert {verdict.path: verdict.state for verdict in desk.place.rebuild(check=True)}[
         "execution_state.json"
-    ] == "stale"
+    ] == "other_fold"
 
 
 def test_what_another_wrote_into_a_directory_of_states_is_named_and_left(tmp_path: Path) -> None:

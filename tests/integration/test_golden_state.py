@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -23,24 +23,14 @@ from tests.examples import unsynced
 from tests.lease_examples import LEASE_EVENTS
 from tests.run_examples import LEASED, UNBOUND, WAITING
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "0.1-state"
-GOLDEN_LEASES = GOLDEN.with_name("0.1-leases")
+GOLDEN = Path(__file__).parent.parent / "golden"
 BEGIN_NS = 1795418031_123_456_789  # 2026-11-23T07:13:51.123456789Z
 RUN = "saturn_opu_v128-20261123071351-0badcafe"
 SESSION = "session_2026-11-23_07-00-00_000000_1"
 
 
-def write_state(root: Path) -> None:
-    """Write the golden state of 0.1: every event there is, at fixed times and with fixed ids."""
-    write(root, [(CLUSTER, life_of_the_cluster()), *((f"run/{RUN}{n}", life) for n, life in lives().items())])
-
-
-def write_leases(root: Path) -> None:
-    """Write the golden state with leases: every event of the resources, and a run that waits for some."""
-    write(root, [(RESOURCES, LEASE_EVENTS[:-1]), (f"run/{RUN}8", leased_life())])
-
-
-def write(root: Path, streams: Sequence[tuple[str, Sequence[DomainEvent]]]) -> None:
+def write_state(root: Path, golden: str) -> None:
+    """Write a golden state: together they have every event there is, at fixed times and with fixed ids."""
     seconds, numbers = itertools.count(), itertools.count(1)
     log = FileLog(
         StateLayout(root),
@@ -49,16 +39,62 @@ def write(root: Path, streams: Sequence[tuple[str, Sequence[DomainEvent]]]) -> N
         new_id=lambda: f"019ab0c0-0000-7000-8000-{next(numbers):012x}",
     )
     publisher = Publisher(log, root, disk=unsynced())
-    for stream, events in streams:
+    for stream, events in STATES[golden]().items():
         for event in events:
             log.append(stream, [event.recorded_by("ada@lab3", "cli", corr=stream)])
         publisher.publish(stream)
     log.close()
 
 
-def leased_life() -> Sequence[DomainEvent]:
+def all_that_is_ours() -> Mapping[str, Sequence[DomainEvent]]:
+    return {CLUSTER: life_of_the_cluster(), **{f"run/{RUN}{n}": life for n, life in lives().items()}}
+
+
+def what_was_imported() -> Mapping[str, Sequence[DomainEvent]]:
+    imported = cluster.ClusterImported(
+        status="active",
+        old_status="active",
+        address="127.0.0.1:6379",
+        dashboard_url="http://127.0.0.1:8265",
+        namespace="merlin",
+        started_at="2025-03-04T05:06:07.890123Z",
+        root="/srv/old",
+        files={"cluster/bootstrap.json": "ef" * 32},
+    )
+    run_imported = run.RunImported(
+        run_id=RUN,
+        target="t",
+        workflow="targetgen_execute",
+        source="manual_cli",
+        command=("true",),
+        workdir="/srv",
+        target_dir="/srv/out",
+        metadata={"a": "b"},
+        created_at="2025-03-04T05:06:07.890123Z",
+        updated_at="2025-03-04T05:16:07.000000Z",
+        status="error",
+        old_status="error",
+        message="Job failed",
+        cluster_address="http://127.0.0.1:8265",
+        submission_id=RUN,
+        root="/srv/old",
+        files={"run_record.json": "ef" * 32},
+    )
+    file = run.ArtifactSeen(name="a.json", kind="json", size_bytes=3, sha256="", modified_at="")
+    index = run.ArtifactsImported(page=1, pages=1, files=(file,), indexed_at="2025-03-04T05:17:00.000000Z")
+    return {
+        CLUSTER: [imported],
+        f"run/{RUN}": [run_imported, run.LogsCaptured(attempt=1, sha256="cd" * 32, size_bytes=17), index],
+    }
+
+
+def what_is_leased() -> Mapping[str, Sequence[DomainEvent]]:
     wanted = lives()["1"][0]
-    return [wanted, WAITING, LEASED, intended(1), submitted(1), UNBOUND]
+    life = [wanted, WAITING, LEASED, intended(1), submitted(1), UNBOUND]
+    return {RESOURCES: LEASE_EVENTS[:-1], f"run/{RUN}8": life}
+
+
+STATES = {"0.1-state": all_that_is_ours, "0.1-imported": what_was_imported, "0.1-leases": what_is_leased}
 
 
 def life_of_the_cluster() -> Sequence[DomainEvent]:
@@ -213,31 +249,29 @@ def content(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.suffix in kept}
 
 
-@pytest.mark.parametrize("state", [GOLDEN, GOLDEN_LEASES], ids=["runs", "leases"])
-def test_the_golden_state_folds_to_the_same_bytes(tmp_path: Path, state: Path) -> None:
+@pytest.mark.parametrize("name", STATES)
+def test_the_golden_state_folds_to_the_same_bytes(tmp_path: Path, name: str) -> None:
     root = tmp_path / "state"
-    shutil.copytree(state, root)
+    shutil.copytree(GOLDEN / name, root)
     golden = content(root)
     log = FileLog(StateLayout(root), disk=unsynced())
     assert {verdict.state for verdict in rebuild(log, root, check=True)} == {"same"}
-    for name in golden:
-        if name.endswith(".json"):
-            (root / name).unlink()
+    for path in golden:
+        if path.endswith(".json"):
+            (root / path).unlink()
     assert {verdict.state for verdict in rebuild(log, root)} == {"written"}
     assert content(root) == golden
 
 
-def test_this_release_writes_what_the_golden_state_has(tmp_path: Path) -> None:
-    write_state(tmp_path / "state")
-    assert content(tmp_path / "state") == content(GOLDEN)
-    write_leases(tmp_path / "leases")
-    assert content(tmp_path / "leases") == content(GOLDEN_LEASES)
+@pytest.mark.parametrize("name", STATES)
+def test_this_release_writes_what_the_golden_state_has(tmp_path: Path, name: str) -> None:
+    write_state(tmp_path, name)
+    assert content(tmp_path) == content(GOLDEN / name)
 
 
 @pytest.mark.parametrize("union", [run.RunEvent, cluster.ClusterEvent, lease.LeaseEvent])
 def test_the_golden_state_has_every_event(union: object) -> None:
-    every = [life_of_the_cluster(), *lives().values(), leased_life(), LEASE_EVENTS]
-    happened = {type(event) for life in every for event in life}
+    happened = {type(event) for state in STATES.values() for life in state().values() for event in life}
     # Repaired logs, and the golden checkpoints, have their own tests.
     elsewhere = (Repaired, Checkpointed, run.RunSealed)
     assert {kind for kind in get_args(get_args(union)[0]) if not issubclass(kind, elsewhere)} <= happened

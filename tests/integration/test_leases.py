@@ -85,8 +85,8 @@ def test_a_fold_refuses_nothing_and_a_checkpoint_at_any_point_changes_nothing(ev
             recorded = Recorded(seq, at(seq), "ada@lab", "cli", event)
             state, kept = evolve(state, recorded), evolve(kept, recorded)
             head = log.append(RESOURCES, [event.recorded_by("ada@lab", "cli")]).head
-            checkpoint.store(root, kept, head)
-            loaded = checkpoint.load(root)
+            checkpoint.Checkpoint(root).store(kept, head)
+            loaded = checkpoint.Checkpoint(root).load()
             assert loaded is not None
             kept = loaded[0]
             assert kept.keys == state.keys
@@ -175,7 +175,7 @@ def test_a_tail_torn_at_any_byte_of_the_last_three_appends_leaves_one_holder_and
     path = leases.log.path(RESOURCES)
     [first] = leases.reserve(wish("ada", "u250"))
     sizes = [path.stat().st_size]
-    threading.Thread(target=leases.reserve, args=(wish("bob", "u250", waits=True),), daemon=True).start()
+    threading.Thread(target=leases.reserve, args=(wish("bob", "u250", ttl_s=30.0, waits=True),), daemon=True).start()
     until(lambda: leases.turns.look()[0].claims)
     sizes.append(path.stat().st_size)
     leases.release(first.lease_id)

@@ -302,9 +302,12 @@ def test_the_rules_of_causes_know_every_event_and_no_other() -> None:
         "run.requested",
         "run.forked",
         "run.adopted",
+        "run.imported",
         "run.cancel_requested",
+        "run.sealed",
         "cluster.start_requested",
         "cluster.attached",
+        "cluster.imported",
         "cluster.stop_requested",
         "resource.declared",
         "resource.draining",
@@ -318,6 +321,7 @@ def test_the_rules_of_causes_know_every_event_and_no_other() -> None:
         "task.retried",
         "validation.chosen",
         "log.repaired",
+        "log.checkpoint",
     }
 
 

@@ -89,7 +89,7 @@ def test_leases_end_with_the_run_and_that_is_recorded_in_the_same_append(merlin:
     end = RunCompleted(attempt=1, source="wrapper", exit_code=0)
     record = merlin.ledger.change_run(RUN, lambda _known: (end,))
     assert (record.status, bound(record)) == ("completed", [])
-    assert events(merlin)[-2:] == ["completed", "lease_unbound"]
+    assert events(merlin)[-3:] == ["completed", "lease_unbound", "log.checkpoint"]
     assert not merlin_at(merlin.settings.state_root).reconciler.leases.state().leases
 
 

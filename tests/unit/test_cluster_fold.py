@@ -8,7 +8,7 @@ import pytest
 
 from projections.cluster import EXTERNAL, NOT_STARTED, OURS, ClusterRecord, ClusterStatus, EarlierSession
 from projections.events import cluster as c
-from tests.run_examples import CLUSTER_EVENTS, CLUSTER_STARTED, REPAIR, at, cluster_after, kinds
+from tests.run_examples import CLUSTER_EVENTS, CLUSTER_IMPORTED, CLUSTER_STARTED, REPAIR, at, cluster_after, kinds
 
 WISH = c.StartRequested(host="127.0.0.1", namespace="merlin", durable=True, directory="/t")
 ATTACHED = c.ClusterAttached(
@@ -33,6 +33,7 @@ def test_there_is_an_example_of_each_event() -> None:
         ("error", [WISH, c.StartFailed(reason="head_failed", message="m")]),
         ("not_started", [WISH, c.StartFailed(reason="ray_missing", message="m"), WISH]),
         ("active", [ATTACHED]),
+        ("active", [CLUSTER_IMPORTED]),
         ("active", [*ACTIVE, c.StopRequested()]),
         ("stopped", [*ACTIVE, STOPPED]),
         ("active", [*ACTIVE, SILENT]),
@@ -47,6 +48,17 @@ def test_each_event_leads_to_the_status_it_says(status: ClusterStatus, events: l
     assert record.status == status
     assert status in get_args(ClusterStatus)
     assert record.updated_at == (at(len(events)) if events else None)
+
+
+def test_an_imported_cluster_is_of_others_while_it_may_live_as_no_process_is_known() -> None:
+    record = cluster_after(CLUSTER_IMPORTED)
+    assert (record.is_external, record.pid, record.dashboard_url) == (True, None, "http://127.0.0.1:8265")
+    assert (record.address, record.namespace, record.started_at) == (
+        "127.0.0.1:6379",
+        "lab",
+        "2025-03-04T05:06:07.000000Z",
+    )
+    assert not cluster_after(CLUSTER_IMPORTED.model_copy(update={"status": "stopped"})).is_external
 
 
 def test_a_head_of_ours_is_known_by_its_process() -> None:

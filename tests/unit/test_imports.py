@@ -23,12 +23,14 @@ class Verbs:
         self.submitting, text = self.imported("--dry-run", "jobs", "submit", *wish)
         self.run_id = text.splitlines()[0].removeprefix("Run ID: ")
 
-    def imported(self, *words: str, group: str = "ray") -> tuple[set[str], str]:
+    def imported(self, *words: str, group: str | None = "ray") -> tuple[set[str], str]:
         """Give the names of all modules that a verb imports, and what it prints."""
+        before = [group] if group else []
+        if group == "ray":
+            before += ["--state-root", str(self.top / "s")]
         mine = {"PYTHONPATH": str(ROOT), "MERLIN_FSYNC": "off", "PYTHONWARNINGS": "ignore"}
-        before = ("--state-root", str(self.top / "s")) if group == "ray" else ()
         done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-m", "merlin_es", group, *before, *words],
+            [sys.executable, "-X", "importtime", "-m", "merlin_es", *before, *words],
             cwd=self.top,
             env={**{name: value for name, value in os.environ.items() if not name.startswith("MERLIN_")}, **mine},
             capture_output=True,
@@ -62,6 +64,13 @@ def test_a_list_from_a_fresh_index_imports_nothing_heavy(verbs: Verbs, output: s
     assert verbs.run_id in text
     assert "projections.index" in imported
     assert not imported & HEAVY
+
+
+def test_where_the_settings_come_from_is_shown_without_what_is_heavy(verbs: Verbs) -> None:
+    imported, text = verbs.imported("settings", group=None)
+    assert "MERLIN_FSYNC" in text
+    assert not imported & HEAVY
+    assert not {"tomllib", "merlin_es.cli.ray", "projections.index", "msgspec"} & imported
 
 
 def test_what_is_heavy_is_seen_where_it_is_needed(verbs: Verbs) -> None:

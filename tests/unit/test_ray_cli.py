@@ -34,6 +34,8 @@ VERBS = [
     ("reconcile",),
     ("rebuild",),
     *((verb,) for verb in ("events", "replay", "why", "diff", "state", "wait", "fork")),
+    ("import",),
+    ("doctor",),
 ]
 
 

@@ -15,6 +15,7 @@ from tests.run_examples import (
     ADOPTED,
     BLOCKED,
     FORKED,
+    IMPORTED,
     LEASED,
     REPAIR,
     RUN,
@@ -38,6 +39,7 @@ from tests.run_examples import (
 
 RUNNING = (requested(), intended(), submitted(), started())
 REFUSED = r.SubmissionFailed(attempt=1, http_status=500, message="never")
+BEGINNINGS = ("run.requested", "run.forked", "run.adopted", "run.imported")
 AGAIN = r.AttemptFailed(attempt=1, source="ray", kind="never_started", message="no node", exit_code=1)
 DRY = r.DryRunRecorded(entrypoint="e", message="would have")
 CANCEL = r.CancelRequested()
@@ -70,6 +72,7 @@ def test_there_is_an_example_of_each_event() -> None:
         ("requested", [*RUNNING, lost(), r.RunUnblocked()]),
         ("submitted", [ADOPTED]),
         ("requested", [FORKED]),
+        ("lost", [IMPORTED.model_copy(update={"status": "lost"})]),
     ],
 )
 def test_each_event_leads_to_the_status_it_says(status: str, events: list[r.RunEvent]) -> None:
@@ -91,6 +94,7 @@ def test_each_event_leads_to_the_status_it_says(status: str, events: list[r.RunE
         requested(),
         ADOPTED,
         FORKED,
+        IMPORTED,
         r.RunLogRepaired.model_validate(REPAIR),
     ],
 )
@@ -125,9 +129,6 @@ def test_every_status_can_be_reached_and_says_what_may_follow(status: str) -> No
     assert record.status == status
     assert record.is_terminal == (status in TERMINAL)
     assert record.is_active == (status not in RESTING)
-
-
-BEGINNINGS = ("run.requested", "run.forked", "run.adopted")
 
 
 @pytest.mark.parametrize("event", [event for event in RUN_EVENTS if event.type not in BEGINNINGS])
@@ -204,11 +205,24 @@ def test_a_fork_is_a_run_like_any_other_that_names_where_it_comes_from() -> None
     assert "forked_from" not in run_json(wanted), "files of runs that are no forks stay as they were"
 
 
+def test_an_imported_run_stands_where_it_stood_since_then_or_is_lost_since_now() -> None:
+    record = the_run_after(IMPORTED)
+    assert (record.status, record.message, record.updated_at) == ("failed", "it broke", IMPORTED.updated_at)
+    assert record.request.created_at == IMPORTED.created_at
+    assert record.imported
+    assert (record.imported.root, record.imported.status) == ("/old", "failed")
+    assert [(attempt.submission_id, attempt.status) for attempt in record.attempts] == [(RUN, "failed")]
+    lost_now = the_run_after(IMPORTED.model_copy(update={"status": "lost", "old_status": "running"}))
+    assert (lost_now.status, lost_now.updated_at) == ("lost", at(1))
+    assert the_run_after(IMPORTED.model_copy(update={"submission_id": None})).attempts == ()
+
+
 def test_the_states_of_a_run_in_the_readme_are_those_of_the_fold() -> None:
     examples: dict[str, r.RunEvent] = {
         "run.requested": requested(),
         "run.adopted": ADOPTED,
         "run.forked": FORKED,
+        "run.imported": IMPORTED.model_copy(update={"status": "lost"}),
         "run.blocked": BLOCKED,
         "run.waiting": WAITING,
         "run.lease_bound": LEASED,
