@@ -9,6 +9,7 @@ from pathlib import Path
 import eventlog
 from merlin_es import processes, run_ids
 from merlin_es.app import Merlin
+from merlin_es.asking import Asking
 from merlin_es.bells import Bells
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.clusters import Clusters
@@ -89,7 +90,7 @@ def leases_of(books: Ledger, settings: Settings, here: Host) -> Leases:
     root, disk = settings.state_root, books.publisher.disk
     turns = Turns(books.log, root, disk, settings.actor, settings.door)
     files, world = LeaseFiles(books.log, root, disk, here.boot_id), World(root, here, processes.is_alive, books.status)
-    return Leases(root, books.log, turns, files, world, disk, Bells(root, disk))
+    return Leases(root, books.log, turns, files, world, disk, Bells(root, disk), Asking(root))
 
 
 def clusters(settings: Settings) -> Clusters:
