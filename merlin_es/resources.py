@@ -49,7 +49,7 @@ WAITER_TTL_S: Final = 30.0
 BEATS: Final = 3
 """How often who waits gives a sign within that time."""
 
-ASKED_S: Final = 0.05
+ASKED_S: Final = 0.2
 """How long somebody who has asked to be put in line waits before it takes a turn for that."""
 REAP_EVERY_S: Final = 0.5
 """How soon after it has put away the dead a process does so again."""
