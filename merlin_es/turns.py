@@ -60,7 +60,8 @@ class Asked:
 class Turn:
     """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told.
 
-    `others` is what was appended for those who had asked. `before` is the head that it began on, and `touched` has the leases that it was about, each with its last head.
+    `before` is the head that it began on, and `touched` has the leases that it was about, each with its last head.
+    `others` is what was appended for those who had asked.
     """
 
     state: Resources

@@ -126,7 +126,15 @@ def leases_at(root: Path, clock: Clock | None = None, runs: dict[str, tuple[str,
     world = World(root, clock.host(), clock.alive.__contains__, known.get)
     files = LeaseFiles(log, root, disk, clock.boot_id)
     return Leases(
-        root, log, Turns(log, root, disk, "ada@lab", "cli"), files, world, disk, Bells(root, disk), Asking(root), require_locks
+        root,
+        log,
+        Turns(log, root, disk, "ada@lab", "cli"),
+        files,
+        world,
+        disk,
+        Bells(root, disk),
+        Asking(root),
+        require_locks,
     )
 
 

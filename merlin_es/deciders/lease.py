@@ -65,9 +65,7 @@ class _Draft:
         return tuple(self.events)
 
 
-def reserve(
-    command: Reserve, by: str, state: Resources, observer: Observer, *, for_another: bool = False
-) -> Events:
+def reserve(command: Reserve, by: str, state: Resources, observer: Observer, *, for_another: bool = False) -> Events:
     """Put a claim in line, and grant it when it is its turn at once; refuse it when it does not want to wait.
 
     What is granted `for_another`, who has only asked, is handed over like all that comes after a wait.
