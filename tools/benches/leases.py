@@ -146,7 +146,7 @@ def _reserve_and_release(
     root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[tuple[int, int]]
 ) -> None:
     leases, count, doubles = _opened(root), 0, 0
-    leases.reap()  # Whatever is imported only when needed is, by now.
+    leases.take()  # Whatever is imported and probed only when needed is, by now.
     ready.wait()
     end = time.monotonic() + length_s
     while time.monotonic() < end:
