@@ -70,3 +70,12 @@ def test_what_is_heavy_is_seen_where_it_is_needed(verbs: Verbs) -> None:
 def test_nothing_imports_ray_or_its_program(verbs: Verbs) -> None:
     assert "ray" not in verbs.submitting
     assert "watchfiles" not in verbs.submitting
+
+
+@pytest.mark.parametrize("words", [("list",), ("reserve", "u250", "--owner", "ada")])
+def test_who_asks_for_a_lease_imports_nothing_of_runs_and_clusters(verbs: Verbs, words: tuple[str, ...]) -> None:
+    imported, _ = verbs.imported("resources", *words)
+    assert "merlin_es.resources" in imported
+    assert not imported & (HEAVY - {"pydantic", "pydantic_core"})
+    elsewhere = ("merlin_es.app", "merlin_es.reconciler", "merlin_es.ray_adapter", "merlin_es.cluster_link")
+    assert not [name for name in imported if name.startswith(elsewhere)]
