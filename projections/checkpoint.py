@@ -17,8 +17,9 @@ import msgspec
 from msgspec.structs import replace
 
 from eventlog.names import Head
+from eventlog.tip import surely_ends_at
 from projections.fresh import LEASE_FOLD
-from projections.layout import resources_path
+from projections.layout import RESOURCES, StateLayout, resources_path
 from projections.lease_state import Resources
 
 _DIGEST: Final = 32
@@ -99,6 +100,17 @@ class Checkpoint:
 
     def __del__(self) -> None:
         self.reopen()
+
+
+def at_rest(root: Path) -> Resources | None:
+    """Give the state when the log ends there and nothing in it can have ended by itself: nobody has to decide then."""
+    kept = Checkpoint(root).load()
+    if kept is None or not surely_ends_at(StateLayout(root).path(RESOURCES), kept[1]):
+        return None
+    state = kept[0]
+    if state.claims or any(lease.alive.ends_by_itself or lease.guard for lease in state.leases.values()):
+        return None
+    return None if any(state.keys[lease.key].max_duration_s for lease in state.leases.values()) else state
 
 
 def _decoded(body: bytes) -> tuple[Resources, Head] | None:

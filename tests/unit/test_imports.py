@@ -72,10 +72,18 @@ def test_nothing_imports_ray_or_its_program(verbs: Verbs) -> None:
     assert "watchfiles" not in verbs.submitting
 
 
-@pytest.mark.parametrize("words", [("list",), ("reserve", "u250", "--owner", "ada")])
+@pytest.mark.parametrize("words", [("list", "--all"), ("reserve", "u250", "--owner", "ada")])
 def test_who_asks_for_a_lease_imports_nothing_of_runs_and_clusters(verbs: Verbs, words: tuple[str, ...]) -> None:
     imported, _ = verbs.imported("resources", *words)
     assert "merlin_es.resources" in imported
     assert not imported & (HEAVY - {"pydantic", "pydantic_core"})
     elsewhere = ("merlin_es.app", "merlin_es.reconciler", "merlin_es.ray_adapter", "merlin_es.cluster_link")
     assert not [name for name in imported if name.startswith(elsewhere)]
+
+
+def test_a_list_of_what_is_at_rest_imports_nothing_heavy(verbs: Verbs) -> None:
+    verbs.imported("resources", "reserve", "slot7", "--owner", "ada")
+    imported, text = verbs.imported("resources", "list")
+    assert "slot7 active owner=ada" in text
+    assert not imported & HEAVY
+    assert "merlin_es.bootstrap" not in imported
