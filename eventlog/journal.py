@@ -1,7 +1,8 @@
 """How does one log file grow: by one writer at a time, whole appends only, durable before anybody is told?
 
 Every append takes the same steps under the lock: see that the file is still the one at its path, verify what others
-have added, put a torn tail right, decide what to write, write it at once, sync, and only then answer.
+have added (or that it ends with the head that the caller has read up to, which vouches for all of it), put a torn tail
+right, decide what to write, write it at once, sync, and only then answer.
 """
 
 from __future__ import annotations

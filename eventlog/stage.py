@@ -192,6 +192,8 @@ def _require_readable(line: bytes, event_type: str) -> None:
 
 def _not_finite(value: object) -> bool:
     """Tell whether a float in `value` would silently have become null."""
+    if value is None or type(value) in _NO_FLOATS:
+        return False
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, Mapping):
@@ -218,6 +220,7 @@ def _restart_counter() -> None:
     _counter = itertools.count(noise >> 26)
 
 
+_NO_FLOATS = frozenset({str, int, bool})
 _second = (0, "1970-01-01T00:00:00")
 _middle = ""
 _counter = itertools.count()

@@ -1,59 +1,47 @@
-"""What is Merlin made of? The one clock, and the one place that picks adapters."""
+"""What is Merlin made of? The one clock, and the one place that picks adapters.
+
+What only runs and clusters take is imported where it is wired: whoever asks for a lease does not wait for it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import eventlog
-from merlin_es import processes, run_ids
-from merlin_es.app import Merlin
+from merlin_es import processes
+from merlin_es.asking import Asking
 from merlin_es.bells import Bells
-from merlin_es.cluster_link import ClusterLink
-from merlin_es.clusters import Clusters
-from merlin_es.custody import Custody
-from merlin_es.doctor.examination import Doctor
-from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import LeaseLost, NotFound, RayMissing
-from merlin_es.exports import Exports
-from merlin_es.forks import Forks
-from merlin_es.intake import Intake
-from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.observer import World
-from merlin_es.old_root import OldRoot
-from merlin_es.past import Past
 from merlin_es.ports import Host, JobServer
-from merlin_es.ray_adapter.address import token_file
-from merlin_es.ray_adapter.head_files import temp_dir_for
-from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_processes
-from merlin_es.ray_adapter.jobs import RayJobServer
-from merlin_es.reconciler import Reconciler
 from merlin_es.resources import Leases
-from merlin_es.run_leases import RunLeases
 from merlin_es.settings import Settings
-from merlin_es.submission import Submissions
-from merlin_es.targetgen.agents import CommandAgent
-from merlin_es.targetgen.executor import Executor, Limits
-from merlin_es.targetgen.executor import World as Adapters
-from merlin_es.targetgen.responses import ResponseFiles
-from merlin_es.targetgen.surroundings import Surroundings
-from merlin_es.targetgen.target_dir import TargetDirectory, Who
-from merlin_es.targetgen.validation import ShellValidation
-from merlin_es.targetgen.worktrees import GitWorktrees
 from merlin_es.turns import Turns
-from merlin_es.watch import ring
-from merlin_es.witness import WitnessFiles
 from projections.cluster import ClusterRecord
-from projections.execution_files import execution_folds
 from projections.files import Publisher, stamps
 from projections.index import Index
 from projections.layout import LOG_NAME, StateLayout, execution_id_of, is_run_id
 from projections.lease_files import LeaseFiles
-from projections.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from merlin_es.app import Merlin
+    from merlin_es.clusters import Clusters
+    from merlin_es.custody import Custody
+    from merlin_es.doctor.examination import Doctor
+    from merlin_es.exports import Exports
+    from merlin_es.forks import Forks
+    from merlin_es.intake import Intake
+    from merlin_es.old_root import OldRoot
+    from merlin_es.past import Past
+    from merlin_es.targetgen.executor import Executor, Limits
+    from merlin_es.targetgen.target_dir import TargetDirectory
 
 
 def now() -> str:
@@ -69,14 +57,31 @@ def host() -> Host:
 def ledger(settings: Settings) -> Ledger:
     """Open the logs of a state root; nothing is made before something is appended."""
     root = settings.state_root
+
+    def wake() -> None:
+        from merlin_es.watch import ring
+
+        ring(root)
+
     disk = eventlog.Disk() if settings.sync else eventlog.UnsyncedDisk()
     log = eventlog.FileLog(StateLayout(root), disk=disk, acknowledged=stamps(root))
     index = Index(root, sync=settings.sync)
-    return Ledger(log, Publisher(log, root, index, disk), index, settings.actor, settings.door, lambda: ring(root))
+    return Ledger(log, Publisher(log, root, index, disk), index, settings.actor, settings.door, wake)
 
 
 def build(settings: Settings) -> Merlin:
     """Wire Merlin over a state root."""
+    from merlin_es import run_ids
+    from merlin_es.app import Merlin
+    from merlin_es.cluster_link import ClusterLink
+    from merlin_es.driver_logs import DriverLogs
+    from merlin_es.keeper import Keeper
+    from merlin_es.ray_adapter.heads import LocalHeads
+    from merlin_es.reconciler import Reconciler
+    from merlin_es.run_leases import RunLeases
+    from merlin_es.submission import Submissions
+    from merlin_es.witness import WitnessFiles
+
     books, here = ledger(settings), host()
     blobs = _blobs(settings)
     cluster = ClusterLink(books, _server_of, LocalHeads())
@@ -101,6 +106,8 @@ def build(settings: Settings) -> Merlin:
 
 def target_directory(settings: Settings, path: Path) -> TargetDirectory:
     """Open the directory of one execution; nothing is made before something is recorded."""
+    from merlin_es.targetgen.target_dir import TargetDirectory, Who
+
     disk = eventlog.Disk() if settings.sync else eventlog.UnsyncedDisk()
     return TargetDirectory(path, Who(settings.actor, settings.door, settings.run_id), disk)
 
@@ -115,6 +122,14 @@ def executor(
     launcher: str | None = None,
 ) -> Executor:
     """Wire the executor of a target directory, with the environment of this process as `variables`."""
+    from merlin_es.targetgen.agents import CommandAgent
+    from merlin_es.targetgen.executor import Executor
+    from merlin_es.targetgen.executor import World as Adapters
+    from merlin_es.targetgen.responses import ResponseFiles
+    from merlin_es.targetgen.surroundings import Surroundings
+    from merlin_es.targetgen.validation import ShellValidation
+    from merlin_es.targetgen.worktrees import GitWorktrees
+
     here = Surroundings(variables, partial(_is_held, settings))
     world = Adapters(
         responses=ResponseFiles(),
@@ -137,12 +152,18 @@ def _is_held(settings: Settings, lease_id: str, fence: int) -> bool:
 
 def old_root(settings: Settings) -> OldRoot:
     """Wire the import of what the tool before this one has recorded."""
+    from merlin_es.old_root import OldRoot
+
     books = ledger(settings)
     return OldRoot(books, _blobs(settings), settings.state_root, leases_of(books, settings, host()))
 
 
 def doctor(settings: Settings) -> Doctor:
     """Wire the look at everything."""
+    from merlin_es.doctor.examination import Doctor
+    from merlin_es.ray_adapter.head_files import temp_dir_for
+    from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_processes
+
     head, books = settings.state_root / "cluster" / "head", ledger(settings)
     return Doctor(
         ledger=books,
@@ -166,32 +187,44 @@ def leases_of(books: Ledger, settings: Settings, here: Host) -> Leases:
     root, disk = settings.state_root, books.publisher.disk
     turns = Turns(books.log, root, disk, settings.actor, settings.door)
     files, world = LeaseFiles(books.log, root, disk, here.boot_id), World(root, here, processes.is_alive, books.status)
-    return Leases(root, books.log, turns, files, world, disk, Bells(root, disk))
+    return Leases(root, books.log, turns, files, world, disk, Bells(root, disk), Asking(root))
 
 
 def clusters(settings: Settings) -> Clusters:
     """Wire the verbs on clusters."""
+    from merlin_es.clusters import Clusters
+    from merlin_es.ray_adapter.heads import LocalHeads
+
     return Clusters(ledger(settings), LocalHeads(), connect, settings.state_root, ray_is_here)
 
 
 def custody(settings: Settings) -> Custody:
     """Wire the verbs that keep and prove the logs."""
+    from merlin_es.custody import Custody
+
     return Custody(ledger(settings), settings.state_root)
 
 
 def exports(settings: Settings) -> Exports:
     """Wire what hands runs out."""
+    from merlin_es.exports import Exports
+
     return Exports(ledger(settings).log, _blobs(settings))
 
 
 def intake(settings: Settings) -> Intake:
     """Wire what takes runs in."""
+    from merlin_es.intake import Intake
+
     disk = eventlog.Disk() if settings.sync else eventlog.UnsyncedDisk()
     return Intake(ledger(settings), settings.state_root, _blobs(settings), disk)
 
 
 def past(settings: Settings) -> Past:
     """Open the past of a state root; nothing is ever appended to it."""
+    from merlin_es.past import Past
+    from projections.snapshots import Snapshots
+
     log = ledger(settings).log
     return Past(log, settings.state_root, Snapshots(log, settings.state_root), lambda: datetime.now(UTC))
 
@@ -201,6 +234,10 @@ def past_of(settings: Settings, name: str) -> tuple[Past, str]:
 
     What lies in the directory of an execution is looked up there.
     """
+    from merlin_es.past import Past
+    from projections.execution_files import execution_folds
+    from projections.snapshots import Snapshots
+
     known = past(settings)
     place = Path(settings.workspace, name)
     directory = next((each for each in (place, *place.parents) if (each / LOG_NAME).is_file()), None)
@@ -219,16 +256,23 @@ def past_of(settings: Settings, name: str) -> tuple[Past, str]:
 
 def forks(settings: Settings) -> Forks:
     """Wire what makes runs from the past of others."""
+    from merlin_es.forks import Forks
+
     return Forks(build(settings), past(settings), lambda path: target_directory(settings, path))
 
 
 def connect(address: str, token_path: Path | None) -> JobServer:
     """Give the job server at an address; nobody is asked before the first call."""
+    from merlin_es.ray_adapter.address import token_file
+    from merlin_es.ray_adapter.jobs import RayJobServer
+
     return RayJobServer(address, token_file(token_path) if token_path else None)
 
 
 def ray_is_here() -> bool:
     """Tell whether this host has a `ray` to start a head with."""
+    from merlin_es.ray_adapter.heads import find_ray
+
     try:
         find_ray()
     except RayMissing:

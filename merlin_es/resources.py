@@ -16,6 +16,7 @@ import msgspec
 
 import eventlog
 from eventlog.disk import make_directories
+from merlin_es.asking import Asking, Wish
 from merlin_es.bells import Bell, Bells
 from merlin_es.commands import Caller, Declare, Reserve
 from merlin_es.deciders import lease as rules
@@ -24,7 +25,7 @@ from merlin_es.errors import LeaseLost, NotFound, Refused, TimedOut, Usage
 from merlin_es.lock_probe import require_locks
 from merlin_es.observer import World
 from merlin_es.processes import identify
-from merlin_es.turns import Decide, Turn, Turns
+from merlin_es.turns import Asked, Decide, Turn, Turns
 from projections.events.lease import (
     ClaimCancelled,
     ClaimQueued,
@@ -48,7 +49,9 @@ WAITER_TTL_S: Final = 30.0
 BEATS: Final = 3
 """How often who waits gives a sign within that time."""
 
-REAP_EVERY_S: Final = 0.1
+ASKED_S: Final = 0.2
+"""How long somebody who has asked to be put in line waits before it takes a turn for that."""
+REAP_EVERY_S: Final = 0.5
 """How soon after it has put away the dead a process does so again."""
 
 Tell = Callable[[Claim, Resources], None]
@@ -66,6 +69,7 @@ class Leases:
     world: World
     disk: eventlog.Disk
     bells: Bells
+    asking: Asking
     probe: Callable[[Path], None] = require_locks
     _probed: bool = False
     _reaped_s: float = -REAP_EVERY_S
@@ -165,14 +169,32 @@ class Leases:
             self._probed = True
         now_s = self.world.host.boottime()
         reaps = not decisions or not 0 <= now_s - self._reaped_s < REAP_EVERY_S
-        turn = self.turns.take(*([self._reap] if reaps else []), *decisions, key=key)
+        turn = self.turns.take(*([self._reap] if reaps else []), *decisions, key=key, asked=self._asked)
         self._reaped_s = now_s if reaps else self._reaped_s
-        if turn.events:
+        if turn.events or turn.others:
             for name in turn.bells:
                 self.bells.ring(name)
             if publishes:
                 self._publish(turn.state, turn.head, turn)
         return turn
+
+    def _asked(self) -> list[Asked]:
+        """Give what others have asked for, and do not take a turn for unless they have to."""
+        return [self._for(wish) for wish in self.asking.heard()]
+
+    def _for(self, wish: Wish) -> Asked:
+        def decide(state: Resources) -> rules.Events:
+            command = replace(wish.command, at=self.world.host.now())
+            return rules.reserve(command, wish.actor, state, self.world.look(), for_another=True)
+
+        return Asked(wish.actor, decide)
+
+    def _asks(self, command: Reserve, limit_s: float | None) -> bool:
+        """Ask to be put in line by whoever decides next, where somebody holds what is wanted and so will."""
+        if command.waiter is None or not command.waiter.bell or (limit_s is not None and limit_s <= ASKED_S):
+            return False
+        state = self.turns.last()
+        return any(state.holder(key) for key in command.keys) and self.asking.ask(Wish(self.actor, command))
 
     def _reserve(
         self, command: Reserve, key: str | None, limit_s: float | None, tell: Tell | None
@@ -186,8 +208,12 @@ class Leases:
             begun_s = self.world.host.monotonic()
             if command.waiter is not None:
                 command = replace(command, waiter=replace(command.waiter, bell=ringing.name))
-            turn = self.take(decide, key=key, publishes=False)
             try:
+                if key is None and self._asks(command, limit_s):
+                    rung = ringing.wait(ASKED_S)
+                    if _knows(command.claim_id, self.turns.last()):
+                        return self._wait(command.claim_id, ringing, begun_s, limit_s, tell, rung=rung)
+                turn = self.take(decide, key=key, publishes=False)
                 if leases := _of(command.claim_id, turn.state):
                     self._publish(turn.state, turn.head, turn)
                     return leases
@@ -199,13 +225,22 @@ class Leases:
                 raise
 
     def _wait(
-        self, claim_id: str, ringing: Bell, begun_s: float, limit_s: float | None, tell: Tell | None
+        self,
+        claim_id: str,
+        ringing: Bell,
+        begun_s: float,
+        limit_s: float | None,
+        tell: Tell | None,
+        *,
+        rung: bool = False,
     ) -> tuple[Lease, ...]:
         """Wait until a claim is granted; raises what became of it otherwise."""
         clock, beaten_s, poll_s = self.world.host.monotonic, begun_s, BELL_POLL_S if ringing.name else POLL_S
         while True:
             left_s = poll_s if limit_s is None else min(poll_s, begun_s + limit_s - clock())
-            ringing.wait(left_s)
+            if not rung:
+                ringing.wait(left_s)
+            rung = False
             if (leases := _of(claim_id, self.turns.last())) and not any(lease.guard for lease in leases):
                 return leases
             state, is_durable = self.turns.look()
@@ -372,6 +407,11 @@ _lease_decoder = msgspec.json.Decoder(Lease)
 def _is_watched(state: Resources) -> bool:
     """Tell whether somebody waits, who looks every now and then."""
     return any(claim.waiter for claim in state.claims.values())
+
+
+def _knows(claim_id: str, state: Resources) -> bool:
+    """Tell whether a claim waits or has been granted."""
+    return claim_id in state.claims or bool(_of(claim_id, state))
 
 
 def _of(claim_id: str, state: Resources) -> tuple[Lease, ...]:

@@ -23,10 +23,11 @@ from eventlog.disk import make_directories
 from eventlog.frame import origin
 from eventlog.lock import holder, unlock
 from eventlog.tip import surely_ends_at
-from merlin_es.errors import MerlinError
+from merlin_es.errors import MerlinError, Refused
 from merlin_es.failpoints import reach
 from projections.checkpoint import Checkpoint
-from projections.events.lease import LeaseEvent
+from projections.events.base import Recorded
+from projections.events.lease import ClaimQueued, LeaseEvent
 from projections.layout import RESOURCES, resources_path
 from projections.lease_state import NOTHING, Lease, Resources
 from projections.projection import LEASE_PROJECTION
@@ -40,7 +41,19 @@ PATIENT_S: Final = 0.05
 CONFLICTS_MAX: Final = 20
 """How often a decision is taken again because somebody appended without a turn."""
 
+DRAFTED: Final = 1 << 60
+"""Behind every seq of a log, and before what a decider drafts: where what was asked will stand."""
+_NOW: Final = "9999-12-31T23:59:59.999999Z"
+
 Decide = Callable[[Resources], Sequence[LeaseEvent]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody wants to have decided who does not take a turn itself."""
+
+    actor: str
+    decide: Decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,7 @@ class Turn:
     """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told.
 
     `before` is the head that it began on, and `touched` has the leases that it was about, each with its last head.
+    `others` is what was appended for those who had asked.
     """
 
     state: Resources
@@ -56,6 +70,7 @@ class Turn:
     bells: tuple[str, ...] = ()
     before: eventlog.Head | None = None
     touched: Mapping[str, tuple[Lease, eventlog.Head]] = field(default_factory=dict)
+    others: tuple[LeaseEvent, ...] = ()
 
 
 class Turns:
@@ -91,33 +106,53 @@ class Turns:
         kept = self.kept()
         return kept[0] if kept is not None else NOTHING
 
-    def take(self, *decisions: Decide, key: str | None = None) -> Turn:
+    def take(
+        self, *decisions: Decide, key: str | None = None, asked: Callable[[], Sequence[Asked]] = lambda: ()
+    ) -> Turn:
         """Append what each of the decisions makes of the state, each at once; `key` is that of the last one.
 
-        What this returns is durable, also where nothing was appended.
+        What was `asked` by then is in the append of the first of them. What this returns is durable, also where nothing
+        was appended.
         """
         with self._turn():
             state, head = self._at_head()
             before: eventlog.Head | None = head
             touched: dict[str, tuple[Lease, eventlog.Head]] = {}
             done: list[LeaseEvent] = []
+            others: list[LeaseEvent] = []
             bells: list[str] = []
-            for decide in decisions:
-                turn = self._append(decide, state, head, key if decide is decisions[-1] else None)
-                bells.extend(_bells(state, turn.state))
+            wishes = asked()
+            if wishes and (key is not None or not decisions):
+                decisions = (*decisions[:-1], _nothing, *decisions[-1:])
+            for place, decide in enumerate(decisions, 1 - len(decisions)):
+                with_wishes = wishes and place == (0 if key is None else -1)
+                turn = self._append(decide, state, head, None if place else key, wishes if with_wishes else ())
+                bells.extend(_bells(state, turn))
+                others.extend(turn.others)
                 if turn.before != head:
                     before = None  # Somebody has appended in between, without a turn.
                 state, head = turn.state, turn.head
                 done.extend(turn.events)
                 touched |= turn.touched
-            return Turn(state, head, tuple(done), tuple(bells), before, touched)
+            return Turn(state, head, tuple(done), tuple(bells), before, touched, tuple(others))
 
-    def _append(self, decide: Decide, state: Resources, head: eventlog.Head, key: str | None) -> Turn:
+    def _append(
+        self, decide: Decide, state: Resources, head: eventlog.Head, key: str | None, asked: Sequence[Asked]
+    ) -> Turn:
         for _ in range(CONFLICTS_MAX):
-            events = tuple(decide(state))
-            if not events:
+            said = self._said(asked, state)
+            others = len(said)
+            drafted = _drafted(said, state)
+            try:
+                said += [(self.actor, event) for event in decide(drafted)]
+            except MerlinError:
+                if said:
+                    self._append(_nothing, state, head, None, asked)
+                raise
+            if not said:
                 return Turn(state, head, (), before=head)
-            recorded = [event.recorded_by(self.actor, self._door) for event in events]
+            events = tuple(event for _, event in said)
+            recorded = [event.recorded_by(actor, self._door) for actor, event in said]
             reach("lease.append.before")
             try:
                 appended = self._log.append(RESOURCES, recorded, expected=head, key=key)
@@ -135,8 +170,17 @@ class Turns:
                 if state.touched is not None:
                     touched[state.touched.lease_id] = state.touched, head
             self._checkpoint.store(state, head)
-            return Turn(state, head, events, before=before, touched=touched)
+            own = events[others:]
+            return Turn(state, head, own, before=before, touched=touched, others=events[:others])
         raise MerlinError(f"{RESOURCES} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
+
+    def _said(self, asked: Sequence[Asked], state: Resources) -> list[tuple[str, LeaseEvent]]:
+        """Decide what others have asked; who is refused is told so in a turn of its own."""
+        said: list[tuple[str, LeaseEvent]] = []
+        for each in asked:
+            with suppress(Refused):
+                said += [(each.actor, event) for event in each.decide(_drafted(said, state))]
+        return said
 
     def _at_head(self) -> tuple[Resources, eventlog.Head]:
         """Give the state at the end of the log, all of it durable."""
@@ -195,12 +239,24 @@ def _take(fd: int, limit_s: float) -> bool:
         time.sleep(TRY_S if waited_s < PATIENT_S else waited_s / 20)
 
 
-def _bells(before: Resources, after: Resources) -> Iterator[str]:
+def _nothing(_state: Resources) -> Sequence[LeaseEvent]:
+    return ()
+
+
+def _drafted(said: Sequence[tuple[str, LeaseEvent]], state: Resources) -> Resources:
+    """Give the state as it will be after what has been said so far."""
+    for place, (actor, event) in enumerate(said):
+        state = LEASE_PROJECTION.evolve(state, Recorded(DRAFTED + place, _NOW, actor, "", event))
+    return state
+
+
+def _bells(before: Resources, turn: Turn) -> Iterator[str]:
     """Give the bells of the claims that wait no longer."""
-    if before is not after:
-        for claim_id, claim in before.claims.items():
-            if claim.waiter is not None and claim.waiter.bell and claim_id not in after.claims:
-                yield claim.waiter.bell
+    waiters = {claim_id: claim.waiter for claim_id, claim in before.claims.items()}
+    waiters |= {event.claim_id: event.waiter for event in turn.others if isinstance(event, ClaimQueued)}
+    for claim_id, waiter in waiters.items():
+        if waiter is not None and waiter.bell and claim_id not in turn.state.claims:
+            yield waiter.bell
 
 
 _all: weakref.WeakSet[Turns] = weakref.WeakSet()

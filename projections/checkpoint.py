@@ -17,8 +17,9 @@ import msgspec
 from msgspec.structs import replace
 
 from eventlog.names import Head
+from eventlog.tip import surely_ends_at
 from projections.fresh import LEASE_FOLD
-from projections.layout import resources_path
+from projections.layout import RESOURCES, StateLayout, resources_path
 from projections.lease_state import Resources
 
 _DIGEST: Final = 32
@@ -52,12 +53,13 @@ class Checkpoint:
 
     def load(self) -> tuple[Resources, Head] | None:
         """Give the state that was kept last, and the head that it was folded up to; None where none can be believed."""
-        contents = self._contents()
-        for place in sorted(range(len(contents)), key=lambda place: _seq(contents[place]), reverse=True):
-            content, last = contents[place], self._last
-            if last is not None and content[:_DIGEST] == last[0]:
+        heads = self._heads()
+        for place in sorted(range(len(heads)), key=lambda place: heads[place][_DIGEST + 8 :], reverse=True):
+            last = self._last
+            if last is not None and heads[place][:_DIGEST] == last[0]:
                 self._place = place
                 return last[1]
+            content = _content(self._fds[place])
             if (body := _body(content)) and (kept := _decoded(body)):
                 self._last, self._place = (content[:_DIGEST], kept), place
                 return kept
@@ -79,9 +81,10 @@ class Checkpoint:
         for fd in fds:
             os.close(fd)
 
-    def _contents(self) -> list[bytes]:
+    def _heads(self) -> list[bytes]:
+        """Give of each file the digest, the length and the seq."""
         with suppress(OSError):
-            return [_content(fd) for fd in self._fds or self._open(os.O_RDWR)]
+            return [os.pread(fd, _DIGEST + 16, 0) for fd in self._fds or self._open(os.O_RDWR)]
         return []
 
     def _open(self, flags: int) -> tuple[int, ...]:
@@ -97,6 +100,17 @@ class Checkpoint:
 
     def __del__(self) -> None:
         self.reopen()
+
+
+def at_rest(root: Path) -> Resources | None:
+    """Give the state when the log ends there and nothing in it can have ended by itself: nobody has to decide then."""
+    kept = Checkpoint(root).load()
+    if kept is None or not surely_ends_at(StateLayout(root).path(RESOURCES), kept[1]):
+        return None
+    state = kept[0]
+    if state.claims or any(lease.alive.ends_by_itself or lease.guard for lease in state.leases.values()):
+        return None
+    return None if any(state.keys[lease.key].max_duration_s for lease in state.leases.values()) else state
 
 
 def _decoded(body: bytes) -> tuple[Resources, Head] | None:
@@ -116,7 +130,3 @@ def _body(content: bytes) -> bytes:
     """Give what was kept; nothing when it is not whole."""
     body = content[_DIGEST + 8 : _DIGEST + 8 + int.from_bytes(content[_DIGEST : _DIGEST + 8], "big")]
     return body if hashlib.sha256(body).digest() == content[:_DIGEST] else b""
-
-
-def _seq(content: bytes) -> int:
-    return int.from_bytes(content[_DIGEST + 8 : _DIGEST + 16], "big")

@@ -78,11 +78,12 @@ def take_sets(root: Path, name: str, count: int, ready: Barrier, answer: Connect
 
 def hold_and_die(root: Path, keys: list[str], told: Connection) -> None:
     """For each key, have a child hold it and be killed; tells each lease and its fence."""
+    leases = leases_of(root, sync=False)
+    leases.take()  # Each child is a copy of this process, which has imported and probed whatever it takes.
     for key in keys:
         inside, outside = os.pipe()
         child = os.fork()
         if child == 0:
-            leases = leases_of(root, sync=False)
             [lease] = leases.reserve(wish("mortal", key, waits=False))
             os.write(outside, f"{lease.lease_id} {lease.fence}".encode())
             signal.pause()

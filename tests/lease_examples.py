@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eventlog import FileLog
+from merlin_es.asking import Asking
 from merlin_es.bells import Bells
 from merlin_es.commands import Caller, Reserve
 from merlin_es.lock_probe import require_locks
@@ -125,7 +126,15 @@ def leases_at(root: Path, clock: Clock | None = None, runs: dict[str, tuple[str,
     world = World(root, clock.host(), clock.alive.__contains__, known.get)
     files = LeaseFiles(log, root, disk, clock.boot_id)
     return Leases(
-        root, log, Turns(log, root, disk, "ada@lab", "cli"), files, world, disk, Bells(root, disk), require_locks
+        root,
+        log,
+        Turns(log, root, disk, "ada@lab", "cli"),
+        files,
+        world,
+        disk,
+        Bells(root, disk),
+        Asking(root),
+        require_locks,
     )
 
 

@@ -61,16 +61,13 @@ def list_(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List leases, with who waits for each key."""
-    resources = _open(context)
     if at is None:
-        state = resources.state()
-        leases = list(state.leases.values())
-        if everything:
-            leases = list(resources.all())
+        state, leases = _now(context, everything=everything)
     else:
         from merlin_es import resource_history
         from projections.layout import RESOURCES
 
+        resources = _open(context)
         seq, time = _point(at)
         state = resource_history.until(resources.log.read(RESOURCES), seq, time)
         leases = list(state.leases.values())
@@ -422,6 +419,17 @@ class _Teller:
         if text != self._said:
             self._said = text
             typer.echo(printable(f"{text} (Ctrl-C leaves the line)"), err=True)
+
+
+def _now(context: typer.Context, *, everything: bool) -> tuple[Resources, list[Lease]]:
+    """Give what goes on, and the leases to list; what is at rest is shown without the means to decide."""
+    from projections.checkpoint import at_rest
+
+    if not everything and (state := at_rest(settings(context).state_root)) is not None:
+        return state, list(state.leases.values())
+    resources = _open(context)
+    state = resources.state()
+    return state, list(resources.all() if everything else state.leases.values())
 
 
 def _open(context: typer.Context) -> Leases:

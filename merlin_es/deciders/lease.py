@@ -41,7 +41,7 @@ REAP_MAX: Final = 64
 """How many of the dead one append puts away; the next one goes on."""
 COALESCED: Final = 0.1
 """A renewal so soon after the last one, as a part of the time to live, says nothing new."""
-_LATE: Final = 1 << 60
+_LATE: Final = 1 << 61
 """Behind every seq of a log: where what is being decided will stand."""
 
 Events = tuple[LeaseEvent, ...]
@@ -65,8 +65,11 @@ class _Draft:
         return tuple(self.events)
 
 
-def reserve(command: Reserve, by: str, state: Resources, observer: Observer) -> Events:
-    """Put a claim in line, and grant it when it is its turn at once; refuse it when it does not want to wait."""
+def reserve(command: Reserve, by: str, state: Resources, observer: Observer, *, for_another: bool = False) -> Events:
+    """Put a claim in line, and grant it when it is its turn at once; refuse it when it does not want to wait.
+
+    What is granted `for_another`, who has only asked, is handed over like all that comes after a wait.
+    """
     if command.claim_id in state.claims or any(each.claim_id == command.claim_id for each in state.leases.values()):
         return ()
     draft = _Draft(state, command.at, by)
@@ -89,7 +92,7 @@ def reserve(command: Reserve, by: str, state: Resources, observer: Observer) -> 
     claim = draft.state.claims[command.claim_id]
     if not is_satisfiable(claim, draft.state):
         raise Unsatisfiable(_why_never(claim, draft.state))
-    _hand_over(draft, observer, own=command.claim_id)
+    _hand_over(draft, observer, own=None if for_another else command.claim_id)
     if not command.waits and (waiting := draft.state.claims.get(command.claim_id)):
         raise _why_not_now(waiting, draft.state)
     return draft.done

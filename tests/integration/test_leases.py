@@ -397,7 +397,7 @@ def test_a_file_system_whose_locks_do_not_work_is_refused_before_anything_is_rec
 
 def tick(clock: Clock, stop: threading.Event) -> None:
     while not stop.wait(0.01):
-        clock.boottime_s += 0.5
+        clock.boottime_s += 0.05
 
 
 def until(what: Callable[[], object]) -> None:

@@ -82,12 +82,4 @@ def test_nothing_imports_ray_or_its_program(verbs: Verbs) -> None:
     assert "watchfiles" not in verbs.submitting
 
 
-@pytest.mark.parametrize("output", ["text", "json"])
-def test_the_status_of_an_execution_imports_nothing_heavy(verbs: Verbs, output: str) -> None:
-    orchestrated, _ = verbs.imported("orchestrate", "--example", "nvidia_ada", "--out-dir", "out", group="targetgen")
-    imported, text = verbs.imported("status", "--target-dir", "out/nvidia_ada", "-o", output, group="targetgen")
-    assert "implement_runtime_hal" in text
-    assert "projections.fresh" in imported
-    assert not imported & HEAVY
-    assert "merlin_es.bootstrap" not in imported
-    assert "pydantic" in orchestrated
+bn

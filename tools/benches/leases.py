@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -19,10 +20,12 @@ from merlin_es import bootstrap
 from merlin_es.commands import Reserve
 from merlin_es.resources import Leases, this_process
 from merlin_es.settings import Settings
-from projections.lease_state import Liveness, Waiter
+from projections.events.lease import ClaimQueued, LeaseEvent, LeaseGranted, LeaseReleased
+from projections.lease_state import Liveness, Resources, Tick, Waiter
 
 PROCESSES = 16
 PAST = 10_000
+_AT_ONCE = 400
 _LINE = b"x" * 700 + b"\n"
 _context = multiprocessing.get_context("fork")
 Work = Callable[[Path, str, float, Barrier, "Queue[tuple[int, int]]"], None]
@@ -30,9 +33,10 @@ Work = Callable[[Path, str, float, Barrier, "Queue[tuple[int, int]]"], None]
 
 def rows(directory: Path, quick: bool) -> Iterator[Row]:
     """Measure leases, with files in `directory`."""
+    _cycle(_opened(directory / "warm"), "warm", waits=True)  # What is forked later has imported everything.
     yield contention_row(directory / "contention", 2.0 if quick else 20.0, 2 if quick else 3)
     yield from past_rows(directory / "past", 5 if quick else 30, 500 if quick else PAST)
-    yield program_row(directory / "program", 3 if quick else 25)
+    yield from program_rows(directory / "program", 3 if quick else 10)
 
 
 def contention_row(directory: Path, length_s: float, rounds: int) -> Row:
@@ -61,8 +65,7 @@ def past_rows(directory: Path, rounds: int, past: int) -> Iterator[Row]:
     """Measure a reserve and a list after many leases, against the same after none."""
     few, many = _opened(directory / "few"), _opened(directory / "many")
     for leases, count in ((few, 20), (many, past)):
-        for _ in range(count):
-            _cycle(leases, "past", waits=False)
+        _give_a_past(leases, count)
     verbs: dict[str, Callable[[Leases], object]] = {"reserve and release": _cycle_alone, "list": Leases.state}
     for name, verb in verbs.items():
         turns = {"20 leases": _five_times(verb, few), f"{past:,} leases": _five_times(verb, many)}
@@ -79,17 +82,49 @@ def past_rows(directory: Path, rounds: int, past: int) -> Iterator[Row]:
         yield Row(f"`resources {name}` with {past:,} leases in the past", "ms", Goal(False, 1.0, 1.5), short, long)
 
 
-def program_row(directory: Path, rounds: int) -> Row:
-    """Measure `resources reserve` as a program against the least that an app with typer takes."""
+def _give_a_past(leases: Leases, count: int) -> None:
+    """Have had many leases, in appends of many at once."""
+    _cycle(leases, "past", waits=False)
+    for begin in range(0, count, _AT_ONCE):
+        more = min(_AT_ONCE, count - begin)
+        leases.turns.take(partial(_of_old, leases.world.look().tick, more))
+    leases.files.publish_all()
+
+
+def _of_old(tick: Tick, count: int, state: Resources) -> list[LeaseEvent]:
+    """Give many leases that came and went, for one append."""
+    events: list[LeaseEvent] = []
+    for number in range(state.granted + 1, state.granted + 1 + count):
+        claim_id, lease_id = f"claim-{number:010x}", state.lease_id(number)
+        events += [
+            ClaimQueued(claim_id=claim_id, owner="past", keys=("slot0",), tick=tick),
+            LeaseGranted(
+                lease_id=lease_id,
+                key="slot0",
+                fence=number,
+                claim_id=claim_id,
+                owner="past",
+                keys=("slot0",),
+                tick=tick,
+            ),
+            LeaseReleased(lease_id=lease_id, by="past"),
+        ]
+    return events
+
+
+def program_rows(directory: Path, rounds: int) -> Iterator[Row]:
+    """Measure `resources reserve` and `list` as programs against the least that an app with typer takes."""
     programs = Programs(directory / "programs")
     words = programs.merlin(directory / "state", "resources", "reserve", "--owner", "ada")
 
     def reserve() -> None:
         programs.output([*words, f"key-{secrets.token_hex(4)}"])
 
-    turns = {"typer": programs.running(programs.typer()), OURS: lambda: timed(1, reserve)}
-    least, ours = race(turns, rounds, speed=False)
-    return Row("`resources reserve` against a bare app", "ms", Goal(False, 1.3, 2.0), least, ours)
+    list_ = programs.running(programs.merlin(directory / "state", "resources", "list"))
+    verbs: dict[str, Turn] = {"reserve": lambda: timed(1, reserve), "list": list_}
+    for name, verb in verbs.items():
+        least, ours = race({"typer": programs.running(programs.typer()), OURS: verb}, rounds, speed=False)
+        yield Row(f"`resources {name}` against a bare app", "ms", Goal(False, 1.3, 2.0), least, ours)
 
 
 def _together(work: Work, root: Path, length_s: float) -> tuple[list[int], int]:
@@ -111,7 +146,7 @@ def _reserve_and_release(
     root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[tuple[int, int]]
 ) -> None:
     leases, count, doubles = _opened(root), 0, 0
-    leases.reap()  # Whatever is imported only when needed is, by now.
+    leases.take()  # Whatever is imported and probed only when needed is, by now.
     ready.wait()
     end = time.monotonic() + length_s
     while time.monotonic() < end:
