@@ -47,6 +47,23 @@ def verbs(tmp_path_factory: pytest.TempPathFactory) -> Verbs:
     return Verbs(tmp_path_factory.mktemp("imports"))
 
 
+@pytest.mark.parametrize("words", [("list", "--all"), ("reserve", "u250", "--owner", "ada")])
+def test_who_asks_for_a_lease_imports_nothing_of_runs_and_clusters(verbs: Verbs, words: tuple[str, ...]) -> None:
+    imported, _ = verbs.imported("resources", *words)
+    assert "merlin_es.resources" in imported
+    assert not imported & (HEAVY - {"pydantic", "pydantic_core"})
+    elsewhere = ("merlin_es.app", "merlin_es.reconciler", "merlin_es.ray_adapter", "merlin_es.cluster_link")
+    assert not [name for name in imported if name.startswith(elsewhere)]
+
+
+def test_a_list_of_what_is_at_rest_imports_nothing_heavy(verbs: Verbs) -> None:
+    verbs.imported("resources", "reserve", "slot7", "--owner", "ada")
+    imported, text = verbs.imported("resources", "list")
+    assert "slot7 active owner=ada" in text
+    assert not imported & HEAVY
+    assert "merlin_es.bootstrap" not in imported
+
+
 @pytest.mark.parametrize("output", ["text", "json"])
 def test_the_status_of_a_run_that_has_ended_imports_nothing_heavy(verbs: Verbs, output: str) -> None:
     imported, text = verbs.imported("jobs", "status", verbs.run_id, "-o", output)
@@ -82,4 +99,12 @@ def test_nothing_imports_ray_or_its_program(verbs: Verbs) -> None:
     assert "watchfiles" not in verbs.submitting
 
 
-bn
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_the_status_of_an_execution_imports_nothing_heavy(verbs: Verbs, output: str) -> None:
+    orchestrated, _ = verbs.imported("orchestrate", "--example", "nvidia_ada", "--out-dir", "out", group="targetgen")
+    imported, text = verbs.imported("status", "--target-dir", "out/nvidia_ada", "-o", output, group="targetgen")
+    assert "implement_runtime_hal" in text
+    assert "projections.fresh" in imported
+    assert not imported & HEAVY
+    assert "merlin_es.bootstrap" not in imported
+    assert "pydantic" in orchestrated
