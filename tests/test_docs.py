@@ -25,7 +25,7 @@ def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.xdist_group("ray_heads")
+@pytest.mark.xdist_group("ray")
 def test_the_first_command_of_the_readme_runs_loses_and_rebuilds_on_a_real_ray_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:

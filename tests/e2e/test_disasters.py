@@ -18,7 +18,7 @@ from projections.layout import CLUSTER
 from tests.e2e.lab import Lab, until, with_token
 from tests.ray_cluster import ENOUGH_FOR_ALL_TESTS, OwnHead, RunningHead
 
-pytestmark = pytest.mark.xdist_group("ray_heads")
+pytestmark = pytest.mark.xdist_group("ray")
 
 OwnLab = Callable[..., tuple[Lab, OwnHead]]
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from merlin_es.targetgen.scopes import filled
 from projections.layout import TargetLayout
 from tests.conftest import Figure
 from tests.e2e.lab import LIMIT_S, Lab
+from tests.targetgen_data import example_names, example_paths, needs_shared
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -102,9 +103,23 @@ def lines(text: str) -> Mapping[str, str]:
     return dict(line.partition(": ")[::2] for line in text.splitlines() if ": " in line)
 
 
-def test_every_shipped_example_is_carried_out_by_runs_on_ray(workshop: Workshop, figure: Figure) -> None:
+def shipped() -> list[tuple[str, ...]]:
+    """Give the specs that come with Merlin, as one types them."""
+    return [("--example", name) for name in inputs.example_names()]
+
+
+def of_others() -> list[tuple[str, ...]]:
+    """Give the real specs beside the checkout, each with its overlay."""
+    paths = [example_paths(name) for name in example_names()]
+    return [(str(capability), "--overlay", str(overlay)) for capability, overlay in paths]
+
+
+@pytest.mark.parametrize("specs", [shipped, pytest.param(of_others, marks=needs_shared)])
+def test_every_real_target_is_carried_out_by_runs_on_ray(
+    workshop: Workshop, figure: Figure, specs: Callable[[], list[tuple[str, ...]]]
+) -> None:
     lab, before = workshop.lab, workshop.git("status", "--porcelain", "--branch")
-    prepared = [workshop.start("orchestrate", "--example", name, "-o", "json") for name in inputs.example_names()]
+    prepared = [workshop.start("orchestrate", *words, "-o", "json") for words in specs()]
     targets = {json.loads(ended(each))["target"]: "" for each in prepared}
     for target in targets:
         workshop.respond(target)

@@ -25,7 +25,7 @@ from merlin_es.ray_adapter.readiness import Door
 from tests.conftest import Figure
 from tests.ray_cluster import ENOUGH_FOR_ALL_TESTS, OwnHead, RunningHead, free_place, watched_directory
 
-pytestmark = pytest.mark.xdist_group("ray_heads")
+pytestmark = pytest.mark.xdist_group("ray")
 
 LIMIT_S = 30.0
 OwnHeads = Callable[..., OwnHead]
