@@ -42,7 +42,12 @@ def test_a_fork_runs_on_ray_with_what_the_other_run_had_made_and_leaves_that_one
     assert "first\n" in done.stdout
     assert "Status: completed" in done.stdout
     assert "merlin: kept.txt is not brought back: " in done.stderr
-    head = eventlog.FileLog(StateLayout(lab.root)).head(f"run/{parent.run_id}")
+    [failed] = [
+        event
+        for event in eventlog.FileLog(StateLayout(lab.root)).read(f"run/{parent.run_id}")
+        if event.type == "run.failed"
+    ]
+    head = failed.head
     assert f"Forked from: run/{parent.run_id}#{head}" in done.stdout
     assert content(run_path(lab.root, parent.run_id)) == before
     [forked] = [run_id for run_id in lab.runs() if run_id != parent.run_id]
