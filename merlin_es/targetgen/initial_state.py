@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from merlin_es.targetgen.bundle import ExecutionBundle, ExecutionTask
+from merlin_es.targetgen.bundle import ExecutionTask
 from merlin_es.targetgen.tasks import TaskNode
 
 State: TypeAlias = dict[str, Any]
@@ -35,21 +34,4 @@ def task_state(task: TaskNode | ExecutionTask) -> State:
         "logs": [],
         "validation_results": [],
         "diff_summary": [],
-    }
-
-
-def execution_state(bundle: ExecutionBundle) -> State:
-    """Return the state of an execution that nobody has begun, as `execution_state.json` has it."""
-    tasks: Sequence[ExecutionTask] = bundle.tasks
-    states: Mapping[str, State] = {task.id: dict(task.execution_state) for task in tasks}
-    return {
-        "target": bundle.target,
-        "workflow": bundle.workflow,
-        "prompt_backend": bundle.prompt_backend,
-        "task_order": [task.id for task in tasks],
-        "tasks": states,
-        "current_task": None,
-        "current_stage": None,
-        "live_mutation_enabled": False,
-        "open_question_id": None,
     }
