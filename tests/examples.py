@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from eventlog import Disk, EventLog, FileLog, NewEvent, UnsyncedDisk
@@ -61,3 +62,13 @@ def log_with_tail(top: Path) -> tuple[Path, list[int]]:
         log.append("s", events, key=key)
     log.close()
     return path, [*begins, path.stat().st_size]
+
+
+def descriptors_under(top: Path) -> list[int]:
+    """Give this process's descriptors of files under `top`; those of others come and go as they like."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if entry.readlink().is_relative_to(top):
+                found.append(int(entry.name))
+    return found

@@ -24,7 +24,7 @@ from eventlog.lock import quiet
 from eventlog.present import archive_path, has_log
 from tests.conftest import Figure
 from tests.disks import FailingDisk, RecordingDisk, crash_states
-from tests.examples import fill, happened, log_with_tail, unsynced, whats
+from tests.examples import descriptors_under, fill, happened, log_with_tail, unsynced, whats
 
 
 @pytest.fixture
@@ -295,10 +295,9 @@ def test_an_archive_is_read_from_a_copy_that_leaves_nothing_behind(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    opened = len(list(Path("/proc/self/fd").iterdir()))
     assert answers(log)
     assert list(scratch.iterdir()) == []
-    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+    assert descriptors_under(scratch) == []
 
 
 def test_the_program_reads_archives_too(log: FileLog, capsys: pytest.CaptureFixture[str]) -> None:

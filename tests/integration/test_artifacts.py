@@ -26,7 +26,7 @@ from merlin_es.tree import DEPTH_MAX, Tree, Unfit, time_of
 from projections.events.run import ArtifactSeen, ArtifactsIndexed
 from tests.conftest import Figure
 from tests.disks import FailingDisk
-from tests.examples import unsynced
+from tests.examples import descriptors_under, unsynced
 
 MIB = 1024 * 1024
 NOBODY = 65534
@@ -555,10 +555,6 @@ def test_times_beyond_the_calendar_are_its_ends() -> None:
     assert time_of(-(10**30)) == "0001-01-01T00:00:00.000000Z"
 
 
-def open_descriptors() -> set[str]:
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
-
-
 def test_no_descriptor_is_left_open(top: Path, blobs: BlobStore) -> None:
     (top / "a" / "b").mkdir(parents=True)
     (top / "a" / "b" / "file").touch()
@@ -566,12 +562,11 @@ def test_no_descriptor_is_left_open(top: Path, blobs: BlobStore) -> None:
     (top / "loop").symlink_to("a/../loop")
     (top / "plain").touch()
     os.mkfifo(top / "fifo")
-    before = open_descriptors()
     found = index(top, ["**"], blobs, excluded=[top / "a" / "b"])
     index(top, ["**"], blobs, excluded=[top])
     with suppress(NotFound):
         fetch(seen("a/missing"), top, top / "new", blobs)
-    assert open_descriptors() == before
+    assert descriptors_under(top) == []
     assert names(found) == ["plain"]
 
 

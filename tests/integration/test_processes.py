@@ -6,7 +6,6 @@ import os
 import random
 import signal
 from collections import Counter
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from eventlog import FileLog, Locked, verify
 from tests import writers
 from tests.conftest import Figure
-from tests.examples import fill, happened, whats
+from tests.examples import descriptors_under, fill, happened, whats
 from tests.writers import context
 
 KILLS = 220
@@ -182,13 +181,3 @@ def test_descriptors_are_closed_on_exec_and_do_not_pile_up(tmp_path: Path) -> No
     assert not any(os.get_inheritable(fd) for fd in opened)
     log.close()
     assert descriptors_under(tmp_path) == []
-
-
-def descriptors_under(top: Path) -> list[int]:
-    """Give this process's descriptors of files under `top`; those of others come and go as they like."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            if entry.readlink().is_relative_to(top):
-                found.append(int(entry.name))
-    return found
