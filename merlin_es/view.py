@@ -62,7 +62,9 @@ def runs(
     from projections.index import Index
 
     if status is not None and status not in STATUSES:
-        raise Usage(f"{status!r} is not the status of a run: use one of {', '.join(STATUSES)}")
+        raise Usage(
+            f"{status!r} is not the status of a run: use one of {', '.join(STATUSES)}", name=status, among=STATUSES
+        )
     rows = Index(settings.state_root).list(
         status=status,
         target=target,

@@ -110,7 +110,11 @@ def reserve(
     if ttl is not None and run is not None:
         raise Usage("a lease ends with its run, or when it is not renewed: give --run or --ttl")
     if run is not None and resources.world.run_status(run) is None:
-        raise NotFound(f"there is no run {run!r} in this state root: `merlin ray jobs list` shows those there are")
+        raise NotFound(
+            f"there is no run {run!r} in this state root: `merlin ray jobs list` shows those there are",
+            kind="run",
+            name=run,
+        )
     if idempotency_key == "":
         raise Usage("--idempotency-key is empty, as an unset variable is: give a key, or leave it out")
     wish = _wish(
