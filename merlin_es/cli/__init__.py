@@ -20,6 +20,7 @@ app = Verbs("Merlin ES: an event-sourced control plane for hardware bring-up.")
 app.group_in("merlin_es.cli.ray")
 app.group_in("merlin_es.cli.targetgen")
 app.function_in("merlin_es.cli.settings")
+app.function_in("merlin_es.cli.schema")
 
 
 @app.callback()

@@ -10,7 +10,7 @@ import typer
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
-    print_json,
+    print_data,
     print_lines,
     printable,
     require_earnest,
@@ -21,6 +21,7 @@ from merlin_es.cli.verbs import Verbs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from merlin_es.cli.shapes import FetchedFile
     from projections.artifacts import Artifact
 
 app = Verbs("The files that runs leave behind.")
@@ -60,17 +61,23 @@ def fetch(
     require_earnest(context)
     fetched = bootstrap.build(settings(context)).fetch(run, name, to, force=force)
     note = "from the captured bytes: the file has changed since, or is gone" if fetched.from_blob else None
-    if output == Output.JSON:
-        print_json({"name": name, "path": str(fetched.path), "size_bytes": fetched.size_bytes, "message": note})
+    if output.is_data:
+        shown: FetchedFile = {
+            "name": name,
+            "path": str(fetched.path),
+            "size_bytes": fetched.size_bytes,
+            "message": note,
+        }
+        print_data(output, shown)
         return
     print_lines([("Artifact", name), ("Path", fetched.path), ("Size", fetched.size_bytes), ("Message", note)])
 
 
 def _show(found: Sequence[Artifact], output: Output) -> None:
-    if output == Output.JSON:
+    if output.is_data:
         from dataclasses import asdict
 
-        print_json([asdict(artifact) for artifact in found])
+        print_data(output, [asdict(artifact) for artifact in found])
         return
     for artifact in found:
         typer.echo(printable(f"{artifact.name} {artifact.kind} {artifact.size_bytes}B"))

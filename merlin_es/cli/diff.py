@@ -18,7 +18,7 @@ from merlin_es.cli.chronicle import (
     place_of,
     style_of,
 )
-from merlin_es.cli.printing import print_json, settings
+from merlin_es.cli.printing import print_json, print_json_line, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Form(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    JSONL = "jsonl"
     JSONPATCH = "jsonpatch"
 
 
@@ -81,6 +82,8 @@ def diff(
     found = past.difference(one, two)
     if output == Form.JSON:
         print_json(_json(found))
+    elif output == Form.JSONL:
+        print_json_line(_json(found))
     else:
         _show(screen(), found)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, is_dry_run, print_json, printable, settings
+from merlin_es.cli.printing import Output, OutputOption, is_dry_run, print_data, printable, settings
 
 if TYPE_CHECKING:
     from merlin_es.doctor.finding import Finding
@@ -40,8 +40,8 @@ def doctor(
             for line in _lines(finding):
                 typer.echo(line)
     counted = Counter("fixed" if finding.fixed else finding.severity for finding in found)
-    if output == Output.JSON:
-        print_json([asdict(finding) for finding in found])
+    if output.is_data:
+        print_data(output, [asdict(finding) for finding in found])
     else:
         names = [name for name in ("error", "warning", "note", "fixed", "fine") if counted[name]]
         typer.echo(", ".join(f"{counted[name]} {name}" for name in names))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, print_json, print_lines, require_path, settings
+from merlin_es.cli.printing import Output, OutputOption, print_data, print_lines, require_path, settings
 
 if TYPE_CHECKING:
+    from merlin_es.cli.shapes import ExportedRun
     from merlin_es.exports import Exported, Exports
 
 
@@ -61,18 +62,17 @@ def export(
     exported = _write_file(exports, run, format_, path, force=force)
     _warn(exported)
     size = path.stat().st_size
-    if output == Output.JSON:
-        print_json(
-            {
-                "run_id": run,
-                "path": str(path),
-                "size_bytes": size,
-                "head": str(exported.head),
-                "events": exported.events,
-                "blobs": exported.blobs,
-                "missing_blobs": exported.missing,
-            }
-        )
+    if output.is_data:
+        shown: ExportedRun = {
+            "run_id": run,
+            "path": str(path),
+            "size_bytes": size,
+            "head": str(exported.head),
+            "events": exported.events,
+            "blobs": exported.blobs,
+            "missing_blobs": list(exported.missing),
+        }
+        print_data(output, shown)
         return
     print_lines([("Run ID", run), ("Path", path), ("Size", f"{size}B"), ("Head", exported.head)])
     print_lines([("Events", exported.events), ("Blobs", exported.blobs if format_ == Format.TAR else None)])

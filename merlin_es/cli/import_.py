@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from merlin_es.cli.printing import (
     OutputOption,
     as_path,
     is_dry_run,
-    print_json,
+    print_data,
     print_lines,
     printable,
     require_earnest,
@@ -21,6 +21,9 @@ from merlin_es.cli.printing import (
 )
 
 INCOMPLETE = 4
+
+if TYPE_CHECKING:
+    from merlin_es.cli.shapes import TakenRun
 
 
 def import_(
@@ -64,8 +67,8 @@ def _take_in_old_root(context: typer.Context, path: Path, output: Output) -> Non
         items.append(item)
         if output == Output.TEXT and item.state != "known":
             typer.echo(printable(f"{item.state}  {item.name}  {item.detail}"))
-    if output == Output.JSON:
-        print_json([asdict(item) for item in items])
+    if output.is_data:
+        print_data(output, [asdict(item) for item in items])
     else:
         counted = Counter(item.state for item in items)
         said = ", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "Nothing to import"
@@ -85,17 +88,16 @@ def _take_in_run(context: typer.Context, path: Path, output: Output) -> None:
     for digest in taken.missing:
         _warn(f"blob {digest} was not in the store that it was exported from")
     record = taken.record
-    if output == Output.JSON:
-        print_json(
-            {
-                "run_id": record.run_id,
-                "status": record.status,
-                "head": str(taken.head),
-                "blobs": taken.blobs,
-                "was_here": taken.was_here,
-                "missing_blobs": taken.missing,
-            }
-        )
+    if output.is_data:
+        shown: TakenRun = {
+            "run_id": record.run_id,
+            "status": record.status,
+            "head": str(taken.head),
+            "blobs": taken.blobs,
+            "was_here": taken.was_here,
+            "missing_blobs": list(taken.missing),
+        }
+        print_data(output, shown)
         return
     note = "it was here already, and nothing has changed" if taken.was_here else None
     print_lines([("Run ID", record.run_id), ("Status", record.status), ("Head", taken.head), ("Message", note)])

@@ -18,7 +18,7 @@ from merlin_es.cli.printing import (
     as_pairs,
     as_path,
     is_dry_run,
-    print_json,
+    print_data,
     print_lines,
     print_table,
     require_earnest,
@@ -117,8 +117,8 @@ def finish(merlin: Merlin, record: RunRecord, *, wait: bool, output: Output) -> 
             raise
     elif output == Output.TEXT:
         _lines_of_submit(record)
-    if output == Output.JSON:
-        _print(record)
+    if output.is_data:
+        _print(record, output)
     _exit(record, waited=wait)
 
 
@@ -133,8 +133,8 @@ def status(
     from merlin_es import view
 
     known = view.status(settings(context), run, cached=cached or is_dry_run(context))
-    if output == Output.JSON:
-        print_json(known)
+    if output.is_data:
+        print_data(output, known)
         return
     print_lines(_status_lines(known))
 
@@ -156,8 +156,8 @@ def list_(
     rows = runs(
         settings(context), status=status, target=target, workflow=workflow, source=source, since=since, limit=limit
     )
-    if output == Output.JSON:
-        print_json(rows)
+    if output.is_data:
+        print_data(output, rows)
         return
     if not rows:
         typer.echo("No runs.")
@@ -302,16 +302,16 @@ def _status_lines(known: Mapping[str, object]) -> list[tuple[str, object]]:
 
 
 def _print_change(record: RunRecord, output: Output) -> None:
-    if output == Output.JSON:
-        _print(record)
+    if output.is_data:
+        _print(record, output)
     else:
         print_lines([("Run ID", record.run_id), ("Status", record.status), ("Message", record.message)])
 
 
-def _print(record: RunRecord) -> None:
+def _print(record: RunRecord, output: Output) -> None:
     from projections.projection import run_json
 
-    print_json(run_json(record))
+    print_data(output, run_json(record))
 
 
 def _exit(record: RunRecord, *, waited: bool) -> None:

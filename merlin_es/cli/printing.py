@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -23,13 +24,19 @@ class Output(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    JSONL = "jsonl"
+
+    @property
+    def is_data(self) -> bool:
+        """Whether a program reads it."""
+        return self is not Output.TEXT
 
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 """What breaks a line, moves a cursor, or turns the order of what is read."""
 
-OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Lines for people, or JSON for programs.")]
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="For people, or for programs: `merlin schema`.")]
 
 
 def settings(context: typer.Context, *, careful: bool = True) -> Settings:
@@ -78,6 +85,44 @@ def print_json(value: object) -> None:
     """Print JSON as Merlin's files have it; in ASCII where what is printed is not UTF-8."""
     is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
     typer.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf8))
+
+
+def print_json_line(value: object) -> None:
+    """Print JSON on one line, at once."""
+    is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(value, ensure_ascii=not is_utf8, separators=(",", ":")))
+
+
+def print_data(output: Output, value: object) -> None:
+    """Print what a program reads: one document, or each of several on a line of its own."""
+    if output is Output.JSON:
+        print_json(value)
+        return
+    for each in value if isinstance(value, list | tuple) else (value,):
+        print_json_line(each)
+
+
+class Items:
+    """Prints one thing after the other, each when it is there: on a line of its own, or as a part of one list."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._begun = False
+
+    def print(self, value: object) -> None:
+        """Print one of them."""
+        if self._output is Output.JSONL:
+            print_json_line(value)
+            return
+        is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        typer.echo(",\n" if self._begun else "[\n", nl=False)
+        typer.echo(textwrap.indent(json.dumps(value, indent=2, ensure_ascii=not is_utf8), "  "), nl=False)
+        self._begun = True
+
+    def end(self) -> None:
+        """Say that there are no more."""
+        if self._output is Output.JSON:
+            typer.echo("\n]" if self._begun else "[]")
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

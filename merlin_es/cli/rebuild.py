@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, is_dry_run, print_json, printable, settings
+from merlin_es.cli.printing import Output, OutputOption, is_dry_run, print_data, printable, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from merlin_es.cli.shapes import FileVerdict, PatchStep
     from projections.files import Verdict
     from projections.patch import Operation
 
@@ -54,8 +55,8 @@ def rebuild(
 def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool) -> None:
     """Print what was found or done, and end with the exit code that says so."""
     different = [verdict for verdict in verdicts if verdict.state not in ("same", "written")]
-    if output == Output.JSON:
-        print_json([_as_json(verdict) for verdict in verdicts])
+    if output.is_data:
+        print_data(output, [_as_json(verdict) for verdict in verdicts])
     else:
         for verdict in different:
             typer.echo(printable(f"{verdict.state}  {verdict.path}  {verdict.why}".rstrip()))
@@ -70,8 +71,9 @@ def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool) 
         raise typer.Exit(7 if sick else 4)
 
 
-def _as_json(verdict: Verdict) -> dict[str, object]:
-    patch = None if verdict.patch is None else [operation.as_json() for operation in verdict.patch]
+def _as_json(verdict: Verdict) -> FileVerdict:
+    steps = None if verdict.patch is None else [operation.as_json() for operation in verdict.patch]
+    patch = cast("list[PatchStep] | None", steps)  # As RFC 6902 has them.
     return {"path": verdict.path, "state": verdict.state, "why": verdict.why, "patch": patch}
 
 

@@ -16,7 +16,7 @@ from merlin_es.cli.printing import (
     Output,
     OutputOption,
     as_pairs,
-    print_json,
+    print_data,
     print_lines,
     print_table,
     printable,
@@ -26,6 +26,7 @@ from merlin_es.cli.printing import (
 from merlin_es.cli.verbs import Verbs
 
 if TYPE_CHECKING:
+    from merlin_es.cli.shapes import LeftClaim
     from merlin_es.commands import Reserve
     from merlin_es.resources import Leases
     from projections.lease_state import Claim, Key, Lease, Pool, Resources
@@ -74,8 +75,8 @@ def list_(
         if everything:
             leases = resource_history.ever(resources.log.read(RESOURCES), seq, time)
     leases = sorted((each for each in leases if key in (None, each.key)), key=lambda each: each.created_at)
-    if output == Output.JSON:
-        print_json([_json_of(lease, state) for lease in leases])
+    if output.is_data:
+        print_data(output, [_json_of(lease, state) for lease in leases])
         return
     for lease in leases:
         typer.echo(printable(f"{lease.lease_id} {lease.key} {lease.status} owner={lease.owner}"))
@@ -156,8 +157,8 @@ def release(
     resources = _open(context)
     lease_id = lease or resources.holder(key or "").lease_id
     released = resources.release(lease_id, owner=owner, fence=fence, force=force, reason=reason)
-    if output == Output.JSON:
-        print_json(_json_of(released, resources.state()))
+    if output.is_data:
+        print_data(output, _json_of(released, resources.state()))
     else:
         print_lines([("Lease ID", released.lease_id), ("Status", released.status)])
 
@@ -249,8 +250,8 @@ def queue(
 
     state = _open(context).state()
     claims = in_line(state) if key is None else line_for(key, state)
-    if output == Output.JSON:
-        print_json([_claim_json(claim, state) for claim in claims])
+    if output.is_data:
+        print_data(output, [_claim_json(claim, state) for claim in claims])
         return
     if not claims:
         typer.echo("Nobody waits.")
@@ -264,11 +265,17 @@ def queue(
 
 @app.command()
 def leave(
-    context: typer.Context, claim: Annotated[str, typer.Argument(metavar="CLAIM", help="The id of a claim.")]
+    context: typer.Context,
+    claim: Annotated[str, typer.Argument(metavar="CLAIM", help="The id of a claim.")],
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Take a claim out of the line."""
     require_earnest(context)
     _open(context).leave(claim)
+    if output.is_data:
+        left: LeftClaim = {"claim_id": claim, "status": "left"}
+        print_data(output, left)
+        return
     print_lines([("Claim ID", claim), ("Status", "left")])
 
 
@@ -332,8 +339,8 @@ def history(context: typer.Context, key: KeyOf, output: OutputOption = Output.TE
     from projections.layout import RESOURCES
 
     rows = list(resource_history.history(key, _open(context).log.read(RESOURCES)))
-    if output == Output.JSON:
-        print_json([asdict(row) for row in rows])
+    if output.is_data:
+        print_data(output, [asdict(row) for row in rows])
     elif not rows:
         typer.echo("Nothing has happened to it.")
     else:
@@ -359,8 +366,8 @@ def who(
     became = lease and next(
         each for each in resource_history.ever(events(RESOURCES)) if each.lease_id == lease.lease_id
     )
-    if output == Output.JSON:
-        print_json({"lease": became and _plain(became), "waiting": [_plain(claim) for claim in claims]})
+    if output.is_data:
+        print_data(output, {"lease": became and _plain(became), "waiting": [_plain(claim) for claim in claims]})
         return
     if became is None:
         typer.echo("Nobody had it.")
@@ -385,8 +392,8 @@ def report(
     resources = _open(context)
     begin = None if since is None else _point(since, may_be_seq=False)[1]
     uses = resource_history.report(resources.log.read(RESOURCES), begin, resources.world.host.now())
-    if output == Output.JSON:
-        print_json([asdict(use) for use in uses])
+    if output.is_data:
+        print_data(output, [asdict(use) for use in uses])
         return
     if not uses:
         typer.echo("No resources.")
@@ -550,9 +557,9 @@ def _wants(claim: Claim) -> str:
 
 
 def _print_leases(leases: Sequence[Lease], state: Resources, output: Output, *, several: bool) -> None:
-    if output == Output.JSON:
+    if output.is_data:
         found = [_json_of(lease, state) for lease in leases]
-        print_json(found if several else found[0])
+        print_data(output, found if several else found[0])
         return
     for lease in leases:
         print_lines([("Lease ID", lease.lease_id), ("Resource", lease.key), ("Status", lease.status)])
@@ -573,8 +580,8 @@ def _print_details(lease: Lease, state: Resources) -> None:
 
 
 def _print_key(key: Key, output: Output) -> None:
-    if output == Output.JSON:
-        print_json(_plain(key))
+    if output.is_data:
+        print_data(output, _plain(key))
     else:
         print_lines([("Resource", key.key), ("Status", key.status), ("Reason", key.reason)])
 

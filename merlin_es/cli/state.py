@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from merlin_es.cli.chronicle import AtOption, head_of, note, style_of, value_parts
-from merlin_es.cli.printing import Output, OutputOption, print_json, settings
+from merlin_es.cli.printing import Output, OutputOption, print_data, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def _one(context: typer.Context, name: str, at: str | None, output: Output) -> N
     point = past.point(stream, at)
     note(point)
     found = documents(stream, past.at(stream, point.seq), past.folds)
-    if output == Output.JSON:
-        print_json(found)
+    if output.is_data:
+        print_data(output, found)
         return
     shown = screen()
     event = past.event(Place(stream, point.seq))
@@ -86,8 +86,8 @@ def _everything(context: typer.Context, at: str | None, output: Output) -> None:
     if not isinstance(meant, AtTime):
         raise Usage(f"--at {at} counts in one stream: name that, or give a time, or how long ago")
     found = plane.at(meant.time, past, bootstrap.ledger(where).index)
-    if output == Output.JSON:
-        print_json(asdict(found))
+    if output.is_data:
+        print_data(output, asdict(found))
     else:
         _show(screen(), found)
     for stream, why in found.sick.items():

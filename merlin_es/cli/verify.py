@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, print_json, printable, settings
+from merlin_es.cli.printing import Output, OutputOption, print_data, printable, settings
 
 if TYPE_CHECKING:
     from eventlog.names import Head
+    from merlin_es.cli.shapes import StreamProof
     from merlin_es.custody import Proof
 
 DIVERGED, DAMAGED = 4, 7
@@ -43,8 +44,8 @@ def verify(
         proofs = list(custody.verify_all(fold=fold))
     else:
         proofs = [custody.verify(name, expect=_head(expect), fold=fold)]
-    if output == Output.JSON:
-        print_json([_as_json(proof) for proof in proofs])
+    if output.is_data:
+        print_data(output, [_as_json(proof) for proof in proofs])
     else:
         for proof in proofs:
             _print(proof)
@@ -80,7 +81,7 @@ def _print(proof: Proof) -> None:
         typer.echo(printable(f"          {proof.why}"))
 
 
-def _as_json(proof: Proof) -> dict[str, object]:
+def _as_json(proof: Proof) -> StreamProof:
     return {
         "stream": proof.stream,
         "state": proof.state,
