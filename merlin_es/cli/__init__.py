@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -21,6 +22,7 @@ app.group_in("merlin_es.cli.ray")
 app.group_in("merlin_es.cli.targetgen")
 app.function_in("merlin_es.cli.settings")
 app.function_in("merlin_es.cli.schema")
+app.function_in("merlin_es.cli.completion")
 
 
 @app.callback()
@@ -50,6 +52,10 @@ def main() -> None:
 def _run() -> int:
     _prepare()
     words = sys.argv[1:]
+    if shell := os.environ.get("_MERLIN_COMPLETE"):  # A shell asks what may come next.
+        from merlin_es.cli.completing import answer
+
+        return answer(app.group("merlin"), shell, words)
     try:
         return _invoke(words)
     except BrokenPipeError:

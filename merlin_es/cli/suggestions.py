@@ -7,10 +7,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from typer._click import Command, Context
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from merlin_es.settings import Settings
 
 NAMES_MAX: Final = 3
 CUTOFF: Final = 0.6
@@ -56,7 +59,7 @@ def runs(state_root: str | None) -> list[str]:
     from projections.layout import runs_path
 
     with suppress(OSError):
-        names = [path.name for path in runs_path(_root(state_root)).iterdir()]
+        names = [path.name for path in runs_path(settings(state_root).state_root).iterdir()]
         return sorted(names, key=lambda run: run.rpartition("-")[0][-14:], reverse=True)
     return []
 
@@ -87,15 +90,16 @@ def _document(state_root: str | None, field: str) -> Mapping[str, object]:
     from projections.fresh import read_document
     from projections.layout import catalog_path
 
-    catalog = read_document(catalog_path(_root(state_root))) or {}
+    catalog = read_document(catalog_path(settings(state_root).state_root)) or {}
     found = catalog.get(field)
     return found if isinstance(found, dict) else {}
 
 
-def _root(state_root: str | None) -> Path:
+def settings(state_root: str | None) -> Settings:
+    """Give the settings of a call that names this state root, or none."""
     from merlin_es.settings import load
 
-    return load(None if state_root is None else Path(state_root), os.environ, Path.cwd(), careful=False).state_root
+    return load(None if state_root is None else Path(state_root), os.environ, Path.cwd(), careful=False)
 
 
 def near_verbs(name: str, context: Context) -> list[str]:
