@@ -14,7 +14,7 @@ _EXAMPLES: Final = (
     "merlin settings -o json",
     "merlin schema ray jobs list",
     "merlin completion bash",
-    "merlin ray cluster start-local --dashboard-port 8265",
+    "merlin ray cluster start-local",
     "merlin ray cluster attach http://127.0.0.1:8265",
     "merlin ray cluster status -o json",
     "merlin ray cluster stop",
@@ -68,7 +68,7 @@ _EXAMPLES: Final = (
     "merlin targetgen orchestrate --example nvidia_ada --out-dir out",
     "merlin targetgen execute --from-dir out/nvidia_ada",
     "merlin targetgen status --target-dir out/nvidia_ada",
-    "merlin targetgen answer --target-dir out/nvidia_ada --question-id ID --choice X",
+    "merlin targetgen answer --target-dir out/npu --question-id ID --choice OPTION",
     "merlin targetgen stage-mutation --example gemmini --out-dir out",
     "merlin targetgen rebuild --target-dir out/nvidia_ada --check",
 )
