@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from merlin_es.cli.printing import Output, OutputOption, print_data, print_lines, require_earnest, settings
+from merlin_es.cli.progress import working
 
 if TYPE_CHECKING:
     from merlin_es.cli.shapes import StoredLog
@@ -25,7 +26,9 @@ def archive(
     from merlin_es import bootstrap
 
     require_earnest(context)
-    show(bootstrap.custody(settings(context)).archive(run), output)
+    with working(f"archiving {run}"):
+        packed = bootstrap.custody(settings(context)).archive(run)
+    show(packed, output)
 
 
 def show(packed: Packed, output: Output) -> None:

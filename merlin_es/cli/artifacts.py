@@ -10,7 +10,9 @@ import typer
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    QuietOption,
     print_data,
+    print_each,
     print_lines,
     printable,
     require_earnest,
@@ -30,11 +32,11 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 
 
 @app.command("list")
-def list_(context: typer.Context, run: RunId, output: OutputOption = Output.TEXT) -> None:
+def list_(context: typer.Context, run: RunId, quiet: QuietOption = False, output: OutputOption = Output.TEXT) -> None:
     """List the artifacts of a run as they were when it ended, or were indexed last."""
     from merlin_es import bootstrap
 
-    _show(bootstrap.build(settings(context)).artifacts(run), output)
+    _show(bootstrap.build(settings(context)).artifacts(run), output, quiet=quiet)
 
 
 @app.command()
@@ -53,6 +55,7 @@ def fetch(
     name: Annotated[str, typer.Argument(help="The name, or the end of one that is unique.")],
     to: Annotated[Path | None, typer.Option(help="A file or a directory [default: here].")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Copy an artifact here, verified against what was indexed."""
@@ -70,14 +73,20 @@ def fetch(
         }
         print_data(output, shown)
         return
+    if quiet:
+        print_each([fetched.path])
+        return
     print_lines([("Artifact", name), ("Path", fetched.path), ("Size", fetched.size_bytes), ("Message", note)])
 
 
-def _show(found: Sequence[Artifact], output: Output) -> None:
+def _show(found: Sequence[Artifact], output: Output, *, quiet: bool = False) -> None:
     if output.is_data:
         from dataclasses import asdict
 
         print_data(output, [asdict(artifact) for artifact in found])
+        return
+    if quiet:
+        print_each(artifact.name for artifact in found)
         return
     for artifact in found:
         typer.echo(printable(f"{artifact.name} {artifact.kind} {artifact.size_bytes}B"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def complain(error: Exception, words: Sequence[str]) -> int:
     said, code = judged(error, words)
     what, *more = said.what.splitlines() or [""]
     try:
-        _say(f"merlin: {printable(what)}")
+        _say(f"{_coloured('merlin:')} {printable(what)}")
         for line in more:
             _say(printable(line))
         _say(f"  why:  {printable(said.why)}")
@@ -115,5 +116,13 @@ def _bug(error: Exception) -> Told:
     )
 
 
+def _coloured(text: str) -> str:
+    from merlin_es.cli.terminal import Style, has_colours
+
+    return f"\x1b[{Style.BAD}m{text}\x1b[0m" if has_colours(sys.stderr) else text
+
+
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    from merlin_es.cli.terminal import has_colours
+
+    typer.echo(line, err=True, color=has_colours(sys.stderr) or None)

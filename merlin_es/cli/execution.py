@@ -13,8 +13,10 @@ from merlin_es.cli.lease_options import lease_wish
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    QuietOption,
     is_dry_run,
     print_data,
+    print_each,
     print_lines,
     printable,
     require_path,
@@ -70,6 +72,7 @@ def orchestrate(
         bool, typer.Option("--reset", help="Begin anew where there is progress; what happened stays in the log.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while somebody else executes there.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Prepare the execution of a plan: bundle, briefs and prompts."""
@@ -103,6 +106,9 @@ def orchestrate(
             "output_directory": str(directory),
         }
         print_data(output, shown)
+        return
+    if quiet:
+        print_each([directory])
         return
     print_lines(
         [
@@ -162,6 +168,7 @@ def execute(
         str | None,
         typer.Option(metavar="WORDS", help="In place of `conda run -n merlin-dev uv run` [env: MERLIN_LAUNCHER]."),
     ] = None,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Carry a plan out, as far as it goes without anybody's word.
@@ -221,9 +228,9 @@ def execute(
             }
         )
         leases = lease_wish((lease,) if lease else (), lease_any, where.actor)
-        _submit(where, directory, bundle, words_before, options, leases, output, dry_run=dry_run)
+        _submit(where, directory, bundle, words_before, options, leases, output, dry_run=dry_run, quiet=quiet)
         return
-    _print_execution(state, directory, output)
+    _print_execution(state, directory, output, quiet=quiet)
     raise typer.Exit(0 if where.stops_in_order and state.outcome in WAITING else OUTCOMES[state.outcome])
 
 
@@ -369,6 +376,7 @@ def _submit(
     output: Output,
     *,
     dry_run: bool,
+    quiet: bool,
 ) -> None:
     """Have Ray execute what lies in a target directory, and print what came of it."""
     from merlin_es import bootstrap, run_ids
@@ -392,6 +400,8 @@ def _submit(
         from projections.projection import run_json
 
         print_data(output, {**run_json(record), "engine": "ray", "ray_state_root": str(where.state_root)})
+    elif quiet:
+        print_each([record.run_id])
     else:
         print_lines(
             [
@@ -458,12 +468,15 @@ def _preview(
     print_lines([("Next step", f"{act.step} {act.task_id}" if act else "none, it waits")])
 
 
-def _print_execution(state: ExecutionState, directory: Path, output: Output) -> None:
+def _print_execution(state: ExecutionState, directory: Path, output: Output, *, quiet: bool) -> None:
     from merlin_es.cli import standing
 
     found = standing.documents(state, {"tasks": []})
     if output.is_data:
         print_data(output, standing.summary(found.state, directory))
+        return
+    if quiet:
+        print_each([found.state["outcome"]])
         return
     print_lines(standing.lines(found.state, directory))
     say(tuple(standing.advice(*found, directory)))

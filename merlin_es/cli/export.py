@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, print_data, print_lines, require_path, settings
+from merlin_es.cli.printing import (
+    Output,
+    OutputOption,
+    QuietOption,
+    print_data,
+    print_each,
+    print_lines,
+    require_path,
+    settings,
+)
+from merlin_es.cli.progress import working
 
 if TYPE_CHECKING:
     from merlin_es.cli.shapes import ExportedRun
@@ -38,6 +48,7 @@ def export(
         str | None, typer.Option(metavar="PATH", help="A file, or - for stdout [default: RUN.tar …].")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Write a run to one file.
@@ -59,7 +70,8 @@ def export(
         _warn(exported)
         return
     path = Path(f"{run}.{_SUFFIXES[format_]}" if to is None else to).absolute()
-    exported = _write_file(exports, run, format_, path, force=force)
+    with working(f"exporting {run}", quiet=quiet):
+        exported = _write_file(exports, run, format_, path, force=force)
     _warn(exported)
     size = path.stat().st_size
     if output.is_data:
@@ -73,6 +85,9 @@ def export(
             "missing_blobs": list(exported.missing),
         }
         print_data(output, shown)
+        return
+    if quiet:
+        print_each([path])
         return
     print_lines([("Run ID", run), ("Path", path), ("Size", f"{size}B"), ("Head", exported.head)])
     print_lines([("Events", exported.events), ("Blobs", exported.blobs if format_ == Format.TAR else None)])

@@ -14,11 +14,13 @@ from merlin_es.cli.lease_options import lease_wish
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    QuietOption,
     as_amounts,
     as_pairs,
     as_path,
     is_dry_run,
     print_data,
+    print_each,
     print_lines,
     print_table,
     require_earnest,
@@ -71,6 +73,7 @@ def submit(
     lease_count: Annotated[int, typer.Option(min=1, max=1000, help="How many of them.")] = 1,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Its place in line for these keys.")] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run, and end with its outcome.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Have Ray run a command, and record it; returns as soon as Ray has taken it."""
@@ -104,18 +107,24 @@ def submit(
         leases=lease_wish(tuple(lease or ()), lease_any, where.actor, count=lease_count, priority=priority),
     )
     merlin = bootstrap.build(where)
-    finish(merlin, merlin.submit(wish, dry_run=is_dry_run(context)), wait=wait, output=output)
+    finish(merlin, merlin.submit(wish, dry_run=is_dry_run(context)), wait=wait, quiet=quiet, output=output)
 
 
-def finish(merlin: Merlin, record: RunRecord, *, wait: bool, output: Output) -> None:
-    """Say what came of a submission, after the run has ended where that is waited for; raises Exit."""
+def finish(merlin: Merlin, record: RunRecord, *, wait: bool, quiet: bool, output: Output) -> None:
+    """Say what came of a submission, after the run has ended where that is waited for; raises Exit.
+
+    Who is `quiet` is told the id, and gets the rest by the exit code.
+    """
+    quiet = quiet and not output.is_data
+    if quiet:
+        print_each([record.run_id])
     if wait and record.is_active:
         try:
-            record = _follow(merlin, record) if output == Output.TEXT else merlin.wait(record.run_id)
+            record = _follow(merlin, record) if output == Output.TEXT and not quiet else merlin.wait(record.run_id)
         except KeyboardInterrupt:
             typer.echo(f"merlin: {record.run_id} goes on: `merlin ray jobs cancel {record.run_id}` ends it", err=True)
             raise
-    elif output == Output.TEXT:
+    elif output == Output.TEXT and not quiet:
         _lines_of_submit(record)
     if output.is_data:
         _print(record, output)
@@ -148,6 +157,7 @@ def list_(
     source: Annotated[str | None, typer.Option(help="Only runs from this source.")] = None,
     since: Annotated[str | None, typer.Option(help="Only runs since: 2026-11-23, or 90m, 24h, 7d ago.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest first.")] = 50,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List runs, the newest first, from the index."""
@@ -158,6 +168,9 @@ def list_(
     )
     if output.is_data:
         print_data(output, rows)
+        return
+    if quiet:
+        print_each(row["run_id"] for row in rows)
         return
     if not rows:
         typer.echo("No runs.")

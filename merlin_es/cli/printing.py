@@ -36,6 +36,7 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 """What breaks a line, moves a cursor, or turns the order of what is read."""
 
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only what matters: ids, or what is not well.")]
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="For people, or for programs: `merlin schema`.")]
 
 
@@ -72,6 +73,12 @@ def require_earnest(context: typer.Context) -> None:
 def printable(text: str) -> str:
     """Give a text that stays on its line and does nothing to a terminal: without escape sequences and controls."""
     return _CONTROLS.sub(" ", _ESCAPES.sub("", text))
+
+
+def print_each(texts: Iterable[object]) -> None:
+    """Print each on a line of its own, for who asked to be told only that."""
+    for text in texts:
+        typer.echo(printable(str(text)))
 
 
 def print_lines(lines: Iterable[tuple[str, object]]) -> None:
@@ -126,13 +133,17 @@ class Items:
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as they need to be; on a terminal the last one is cut to its width."""
+    """Print columns as wide as they need to be; on a terminal they fit into it, and statuses are in colour."""
     table = [[" ".join(printable(cell).split()) for cell in row] for row in (names, *rows)]
+    if (sys.stdout and sys.stdout.isatty()) or os.environ.get("FORCE_COLOR"):
+        from merlin_es.cli.terminal import screen
+
+        screen().show_table(table)
+        return
     widths = [max(width_of(row[at]) for row in table) for at in range(len(names))]
-    room = os.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 0
     for row in table:
         cells = (cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True))
-        typer.echo(_cut("  ".join(cells).rstrip(), room))
+        typer.echo("  ".join(cells).rstrip())
 
 
 def as_pairs(texts: Sequence[str], option: str) -> Mapping[str, str]:
@@ -178,7 +189,7 @@ def width_of(text: str) -> int:
     return sum(0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
 
 
-def _cut(text: str, room: int) -> str:
+def cut(text: str, room: int) -> str:
     """Cut a text to the columns of a terminal; 0 is room enough."""
     if not room or width_of(text) <= room:
         return text

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, is_dry_run, print_data, printable, settings
+from merlin_es.cli.printing import Output, OutputOption, QuietOption, is_dry_run, print_data, printable, settings
+from merlin_es.cli.progress import watched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ PATCH_LINES_MAX = 20
 def rebuild(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Only say what differs; exit code 4 if any does.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Write every state file anew from the logs.
@@ -40,7 +42,7 @@ def rebuild(
     check = check or is_dry_run(context)
     where = settings(context)
     ledger = bootstrap.ledger(where)
-    verdicts = list(rebuilt(ledger.log, where.state_root, check=check))
+    verdicts = list(watched("rebuilding", rebuilt(ledger.log, where.state_root, check=check), quiet=quiet))
     if not check:
         try:
             ledger.index.rebuild()
@@ -49,10 +51,10 @@ def rebuild(
                 f"the index in {where.state_root} cannot be written ({error}): make room and give access there, "
                 "then repeat the call"
             ) from None
-    print_verdicts(verdicts, output, check=check)
+    print_verdicts(verdicts, output, check=check, quiet=quiet)
 
 
-def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool) -> None:
+def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool, quiet: bool = False) -> None:
     """Print what was found or done, and end with the exit code that says so."""
     different = [verdict for verdict in verdicts if verdict.state not in ("same", "written")]
     if output.is_data:
@@ -65,7 +67,8 @@ def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool) 
             if (more := len(verdict.patch or ()) - PATCH_LINES_MAX) > 0:
                 typer.echo(f"    and {more} more: -o json has them")
         counted = Counter(verdict.state for verdict in verdicts)
-        typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No state files.")
+        if not quiet:
+            typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No state files.")
     sick = any(verdict.state == "sick" for verdict in verdicts)
     if sick or (check and different):
         raise typer.Exit(7 if sick else 4)

@@ -15,8 +15,10 @@ import typer
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    QuietOption,
     as_pairs,
     print_data,
+    print_each,
     print_lines,
     print_table,
     printable,
@@ -59,6 +61,7 @@ def list_(
     everything: Annotated[bool, typer.Option("--all", help="Also what has ended.")] = False,
     at: Annotated[str | None, typer.Option(metavar="SEQ|TIME", help="As it was then.")] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="With all details [default: on a terminal].")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List leases, with who waits for each key."""
@@ -77,6 +80,9 @@ def list_(
     leases = sorted((each for each in leases if key in (None, each.key)), key=lambda each: each.created_at)
     if output.is_data:
         print_data(output, [_json_of(lease, state) for lease in leases])
+        return
+    if quiet:
+        print_each(lease.lease_id for lease in leases)
         return
     for lease in leases:
         typer.echo(printable(f"{lease.lease_id} {lease.key} {lease.status} owner={lease.owner}"))
@@ -101,6 +107,7 @@ def reserve(
     timeout: Timeout = None,
     on_behalf_of: OnBehalfOf = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key again gives the same lease.")] = None,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Have all of some keys, or any with a label; exit code 13 when they cannot be had at once."""
@@ -133,7 +140,10 @@ def reserve(
         idempotency_key=idempotency_key,
     )
     limit_s = None if timeout is None else _seconds(timeout, "--timeout")
-    leases = resources.reserve(wish, limit_s=limit_s, tell=_Teller().tell if wait else None)
+    leases = resources.reserve(wish, limit_s=limit_s, tell=_Teller().tell if wait and not quiet else None)
+    if quiet and not output.is_data:
+        print_each(lease.lease_id for lease in leases)
+        return
     _print_leases(leases, resources.state(), output, several=len(wish.keys) > 1 or (any_ is not None and count > 1))
 
 
@@ -243,6 +253,7 @@ def hold(
 def queue(
     context: typer.Context,
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Only who waits for this key.")] = None,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List who waits, the next one first."""
@@ -252,6 +263,9 @@ def queue(
     claims = in_line(state) if key is None else line_for(key, state)
     if output.is_data:
         print_data(output, [_claim_json(claim, state) for claim in claims])
+        return
+    if quiet:
+        print_each(claim.claim_id for claim in claims)
         return
     if not claims:
         typer.echo("Nobody waits.")

@@ -10,8 +10,10 @@ import typer
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    QuietOption,
     is_dry_run,
     print_data,
+    print_each,
     print_lines,
     printable,
     require_path,
@@ -83,6 +85,7 @@ def plan(
     example: Example = None,
     overlay: Overlay = None,
     out_dir: OutDir = OUT_DIR,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Derive the plan of a target, and its tasks."""
@@ -106,6 +109,9 @@ def plan(
         }
         print_data(output, shown)
         return
+    if quiet:
+        print_each([directory])
+        return
     print_lines(
         [
             ("Planned target", made.target),
@@ -124,6 +130,7 @@ def generate(
     example: Example = None,
     overlay: Overlay = None,
     out_dir: OutDir = OUT_DIR,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Lay out the files that a target begins with.
@@ -142,6 +149,9 @@ def generate(
     ]
     if output.is_data:
         print_data(output, {**made, "output_directory": str(directory)})
+        return
+    if quiet:
+        print_each([directory])
         return
     print_lines(
         [
@@ -162,6 +172,7 @@ def stage_mutation(
     overlay: Overlay = None,
     from_dir: FromDir = None,
     out_dir: OutDir = OUT_DIR,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Lay out what would be proposed as a change.
@@ -182,6 +193,9 @@ def stage_mutation(
     ]
     if output.is_data:
         print_data(output, {**made, "target_directory": str(directory)})
+        return
+    if quiet:
+        print_each([directory])
         return
     print_lines(
         [
