@@ -68,7 +68,7 @@ _EXAMPLES: Final = (
     "merlin targetgen orchestrate --example nvidia_ada --out-dir out",
     "merlin targetgen execute --from-dir out/nvidia_ada",
     "merlin targetgen status --target-dir out/nvidia_ada",
-    "merlin targetgen answer --target-dir out/npu --question-id ID --choice OPTION",
+    "merlin targetgen answer --target-dir out/npu --question-id ID --choice X",
     "merlin targetgen stage-mutation --example gemmini --out-dir out",
     "merlin targetgen rebuild --target-dir out/nvidia_ada --check",
 )

@@ -112,7 +112,7 @@ class Bench:
             status = json.loads(self.type(*["targetgen", "status", "--target-dir", "out/nvidia_ada", "-o", "json"]).out)
             [question] = status["requests"]
             text = text.replace("out/npu", "out/nvidia_ada").replace("ID", question["id"])
-            text = text.replace("OPTION", question["options"][0]["id"])
+            text = text.replace(" X", " " + question["options"][0]["id"])
         return shlex.split(text.replace(EXAMPLE_RUN, self.blocked if verb.endswith(" retry") else RUN))
 
     def _line(self, name: str, *words: str) -> str:
