@@ -35,8 +35,8 @@ from projections.events.lease import (
 )
 from projections.layout import RESOURCES, lease_name, resources_path
 from projections.lease_files import LeaseFiles
+from projections.lease_projection import LEASE_PROJECTION
 from projections.lease_state import Claim, Key, Lease, Process, Resources, is_claim_id, is_lease_id
-from projections.projection import LEASE_PROJECTION
 
 POLL_S: Final = 0.25
 """How long somebody who waits without a bell sleeps before it looks by itself."""

@@ -26,11 +26,11 @@ from eventlog.tip import surely_ends_at
 from merlin_es.errors import MerlinError, Refused
 from merlin_es.failpoints import reach
 from projections.checkpoint import Checkpoint
-from projections.events.base import Recorded
 from projections.events.lease import ClaimQueued, LeaseEvent
+from projections.events.recorded import Recorded
 from projections.layout import RESOURCES, resources_path
+from projections.lease_projection import LEASE_PROJECTION
 from projections.lease_state import NOTHING, Lease, Resources
-from projections.projection import LEASE_PROJECTION
 
 LOCK_LIMIT_S: Final = 30.0
 """How long somebody waits for a turn. Turns are milliseconds; who takes longer is stopped or stuck."""

@@ -8,7 +8,6 @@ from typing import Final, TypeVar, assert_never
 
 from msgspec.structs import replace
 
-from projections.events.base import Recorded
 from projections.events.lease import (
     ClaimAbandoned,
     ClaimCancelled,
@@ -29,6 +28,7 @@ from projections.events.lease import (
     ResourceRetired,
     ResourcesLogRepaired,
 )
+from projections.events.recorded import Recorded
 from projections.lease_state import (
     NOTHING,
     RECENT_MAX,
