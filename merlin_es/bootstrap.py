@@ -17,8 +17,8 @@ from merlin_es import processes
 from merlin_es.asking import Asking
 from merlin_es.bells import Bells
 from merlin_es.errors import LeaseLost, NotFound, RayMissing
+from merlin_es.hosts import Host
 from merlin_es.observer import World
-from merlin_es.ports import Host
 from merlin_es.resources import Leases
 from merlin_es.settings import Settings
 from merlin_es.turns import Turns

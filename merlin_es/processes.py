@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from merlin_es.ports import ProcessId
+from merlin_es.hosts import ProcessId
 
 _PROC = Path("/proc")
 _STEP_S = 0.02

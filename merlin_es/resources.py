@@ -8,20 +8,21 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 import eventlog
 from eventlog.disk import make_directories
 from merlin_es.asking import Asking, Wish
 from merlin_es.bells import Bell, Bells
-from merlin_es.commands import Caller, Declare, Reserve
 from merlin_es.deciders import lease as rules
 from merlin_es.deciders.sight import Observer
 from merlin_es.errors import LeaseLost, NotFound, Refused, TimedOut, Usage
+from merlin_es.lease_commands import Caller, Declare, Reserve
 from merlin_es.lock_probe import require_locks
 from merlin_es.observer import World
 from merlin_es.processes import identify
@@ -302,7 +303,7 @@ class Leases:
 
     def _reserve_once(self, command: Reserve, limit_s: float | None, tell: Tell | None) -> tuple[Lease, ...]:
         """Reserve under an idempotency key, or give what was reserved under it before."""
-        said = asdict(replace(command, claim_id="", at="", waits=False, waiter=None, spec=""))
+        said = msgspec.to_builtins(replace(command, claim_id="", at="", waits=False, waiter=None, spec=""))
         said["liveness"].pop("process")
         spec = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         key = f"reserve:{hashlib.sha256(str(command.idempotency_key).encode()).hexdigest()}"

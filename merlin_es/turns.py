@@ -14,9 +14,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 import eventlog
 from eventlog.disk import make_directories
@@ -48,16 +49,14 @@ _NOW: Final = "9999-12-31T23:59:59.999999Z"
 Decide = Callable[[Resources], Sequence[LeaseEvent]]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What somebody wants to have decided who does not take a turn itself."""
 
     actor: str
     decide: Decide
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told.
 
     `before` is the head that it began on, and `touched` has the leases that it was about, each with its last head.

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from merlin_es.commands import Caller, Declare, Reserve
 from merlin_es.deciders.sight import Observer
 from merlin_es.errors import Busy, Drained, LeaseLost, NotFound, Refused, Unsatisfiable
+from merlin_es.lease_commands import Caller, Declare, Reserve
 from projections.events.lease import (
     ClaimAbandoned,
     ClaimCancelled,
