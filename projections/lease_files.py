@@ -38,6 +38,7 @@ class LeaseFiles:
         self._root = root
         self._disk = disk
         self._boot = boot
+        self._catalog = str(catalog_path(root))
 
     def publish(self, head: Head) -> bool:
         """Write what has changed up to `head`, which is durable; False when somebody else is at it."""
@@ -59,7 +60,7 @@ class LeaseFiles:
     def are_new(self, age_s: float) -> bool:
         """Tell whether they were written within so many seconds; False where a clock was set back."""
         with suppress(OSError):
-            return 0 <= time.time() - catalog_path(self._root).stat().st_mtime < age_s
+            return 0 <= time.time() - os.stat(self._catalog).st_mtime < age_s
         return False
 
     def publish_turn(
@@ -125,15 +126,15 @@ class LeaseFiles:
         if at.seq and ((first := next(events, None)) is None or first.head != at):
             self._write_all(head)  # It was written from another log.
             return
-        files: dict[str, bytes] = {}
+        touched: dict[str, tuple[Lease, Head]] = {}
         for state, at in LEASE_PROJECTION.states(events, state):  # noqa: B020  the last pair is the answer
             if state.touched is not None:
-                files[lease_name(state.touched.lease_id)] = lease_file(state.touched, at)
+                touched[state.touched.lease_id] = state.touched, at
             if at.seq >= head.seq:
                 break
         make_directories(self._disk, leases_path(self._root))
-        for name, content in files.items():
-            self._write(name, content)
+        for lease_id, (lease, then) in touched.items():
+            self._write(lease_name(lease_id), lease_file(lease, then))
         self._write(CATALOG_NAME, LEASE_PROJECTION.files(RESOURCES, state, at)[CATALOG_NAME])
 
     def _write_all(self, head: Head) -> None:

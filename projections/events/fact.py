@@ -35,7 +35,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
         self, actor: str, door: str, *, corr: str | None = None, cause: int | str | None = None
     ) -> NewEvent:
         """Give the event as a log takes it."""
-        data = msgspec.to_builtins(self.checked())
+        data = msgspec.to_builtins(self)
         return NewEvent(type=self.type, data=data, actor=actor, door=door, corr=corr, cause=cause)
 
 
