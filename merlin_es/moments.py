@@ -84,6 +84,14 @@ def parse(text: str, now: datetime) -> Moment:
     return AtTime(time_of(text, now))
 
 
+def the_time(text: str, now: datetime) -> str:
+    """Read a time at which everything is to be looked at, where the number of an event says nothing; raises Usage."""
+    meant = parse(text, now)
+    if not isinstance(meant, AtTime):
+        raise Usage(f"--at {text} counts in one stream: name that, or give a time, or how long ago")
+    return meant.time
+
+
 def time_of(text: str, now: datetime) -> str:
     """Read a date, a time (ISO 8601, UTC unless it says otherwise), or how long ago; raises Usage."""
     if match := _SPANS.fullmatch(text):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from merlin_es import waiting
 from merlin_es.errors import NotFound, Usage
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 _AGO = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Listed(NamedTuple):
+    """Runs as lists show them; `sick` are streams that could not be read, `doubtful` those whose clocks went back."""
+
+    rows: Sequence[Mapping[str, Any]]
+    sick: Mapping[str, str] = {}
+    doubtful: Sequence[str] = ()
 
 
 def status(settings: Settings, run_id: str, *, cached: bool) -> Mapping[str, Any]:
@@ -55,23 +63,38 @@ def runs(
     source: str | None,
     since: str | None,
     limit: int,
-) -> Sequence[Mapping[str, Any]]:
-    """List runs from the index, the newest first."""
+    at: str | None = None,
+) -> Listed:
+    """List runs from the index, the newest first, or as they were at a time."""
     from dataclasses import asdict
 
     from projections.index import Index
 
     if status is not None and status not in STATUSES:
         raise Usage(f"{status!r} is not the status of a run: use one of {', '.join(STATUSES)}")
+    now = datetime.now(UTC)
+    begin = None if since is None else moment(since, now)
+    if at is not None:
+        from merlin_es import bootstrap, plane
+        from merlin_es.moments import the_time
+
+        time, past, index = the_time(at, now), bootstrap.past(settings), bootstrap.ledger(settings).index
+        found = plane.runs(
+            time,
+            past,
+            index,
+            status=status,
+            target=target,
+            workflow=workflow,
+            source=source,
+            since=begin,
+            limit=limit,
+        )
+        return Listed([asdict(row) for row in found.rows], found.sick, found.doubtful)
     rows = Index(settings.state_root).list(
-        status=status,
-        target=target,
-        workflow=workflow,
-        source=source,
-        since=None if since is None else moment(since, datetime.now(UTC)),
-        limit=limit,
+        status=status, target=target, workflow=workflow, source=source, since=begin, limit=limit
     )
-    return [asdict(row) for row in rows]
+    return Listed([asdict(row) for row in rows])
 
 
 def moment(text: str, now: datetime) -> str:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from merlin_es.cli.chronicle import (
-    MOMENT,
-    AtOption,
     NameArgument,
     change_json,
     change_parts,
@@ -20,7 +18,7 @@ from merlin_es.cli.chronicle import (
     print_json_line,
 )
 from merlin_es.cli.events import Lines, LinesOption
-from merlin_es.cli.printing import settings
+from merlin_es.cli.printing import MOMENT, AtOption, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
