@@ -138,6 +138,12 @@ class Past:
             return moments.find(meant, stream, self.log.read(stream, max(1, head.seq - moments.SHOWN_MAX + 1)))
         return moments.find(meant, stream, self.log.read(stream))
 
+    def begin(self, stream: str, moment: str | None) -> Point:
+        """Give the first event that is wanted: of a time the first one since then, which is the newest if none is."""
+        if moment is None or not isinstance(moments.parse(moment, self.now()), AtTime):
+            return Point(1) if moment is None else self.point(stream, moment)
+        return Point(min(self._first_since(stream, moment), self.log.head(stream).seq))
+
     def at(self, stream: str, seq: int) -> Stand:
         """Give the state of `stream` after event `seq`."""
         return self.snapshots.at(stream, seq)

@@ -44,7 +44,7 @@ def replay(
 
     past, name = bootstrap.past_of(settings(context), run)
     stream = past.folded(name)
-    first = past.point(stream, from_) if from_ is not None else None
+    first = past.begin(stream, from_) if from_ is not None else None
     last = past.point(stream, at) if at is not None else None
     for point in (first, last):
         if point:

@@ -378,11 +378,11 @@ def report(
     from datetime import UTC, datetime
 
     from merlin_es import resource_history
-    from merlin_es.view import moment
+    from merlin_es.moments import TIMES, time_of
     from projections.layout import RESOURCES
 
     resources = _open(context)
-    begin = None if since is None else moment(since, datetime.now(UTC))
+    begin = None if since is None else time_of(since, datetime.now(UTC), TIMES)
     uses = resource_history.report(resources.log.read(RESOURCES), begin, resources.world.host.now())
     if output == Output.JSON:
         print_json([asdict(use) for use in uses])
