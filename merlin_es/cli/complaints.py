@@ -76,6 +76,8 @@ def _with_near_names(error: MerlinError, words: Sequence[str]) -> Told:
 def _usage(error: ClickException) -> Told:
     context = getattr(error, "ctx", None)
     see = f"see `{context.command_path if context else 'merlin'} --help`"
+    from merlin_es.cli.suggestions import nearest
+
     match error:
         case BadParameter(param_hint=str(hint), message=message):
             why, _, advice = message.rstrip(".").partition("; ")
@@ -84,7 +86,7 @@ def _usage(error: ClickException) -> Told:
             what, _, why = error.format_message().rstrip(".").partition(": ")
             return Told(what, why or Usage.why, see)
         case NoSuchOption(option_name=name, possibilities=near):
-            return Told(f"there is no option {name}", Usage.why, _meant(sorted(near or ()), see))
+            return Told(f"there is no option {name}", Usage.why, _meant(nearest(name, sorted(near or ())), see))
         case NoSuchVerb(near=near):
             return Told(error.format_message(), Usage.why, _meant(near, see))
     return Told(error.format_message().rstrip("."), Usage.why, see)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.chronicle import MOMENT, content_of, event_json, head_of
-from merlin_es.cli.printing import Items, Output, OutputOption, settings
+from merlin_es.cli.chronicle import content_of, event_json, head_of, note_gone
+from merlin_es.cli.printing import MOMENT, Items, Output, OutputOption, settings
 from merlin_es.cli.terminal import screen
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def events(
     if follow:
         show(past.follow(timeline, name, since))
     items.end()
+    note_gone(past)
     for stream, why in timeline.sick.items():
         typer.echo(f"merlin: {stream}: {why}", err=True)
     if timeline.sick:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from merlin_es.cli.chronicle import AtOption, note
+from merlin_es.cli.chronicle import note
 from merlin_es.cli.jobs import command_of, finish
 from merlin_es.cli.printing import (
+    AtOption,
     Output,
     OutputOption,
     QuietOption,

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from merlin_es.cli.chronicle import (
-    MOMENT,
-    AtOption,
     NameArgument,
     change_json,
     change_parts,
@@ -18,7 +16,7 @@ from merlin_es.cli.chronicle import (
     note,
     place_of,
 )
-from merlin_es.cli.printing import Items, Output, OutputOption, settings
+from merlin_es.cli.printing import MOMENT, AtOption, Items, Output, OutputOption, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ def replay(
 
     past, name = bootstrap.past_of(settings(context), run)
     stream = past.folded(name)
-    first = past.point(stream, from_) if from_ is not None else None
+    first = past.begin(stream, from_) if from_ is not None else None
     last = past.point(stream, at) if at is not None else None
     for point in (first, last):
         if point:
