@@ -31,7 +31,7 @@ _OF_OPTIONS: Final = {
     "--question-id": "QUESTION",
 }
 """What options take whose metavar does not say it."""
-_TYPE: Final = re.compile(r'^    type: Literal\["([a-z_]+\.[a-z_]+)"\]', re.MULTILINE)
+_TYPE: Final = re.compile(r'^    type: (?:Literal\["|ClassVar\[str\] = ")([a-z_]+\.[a-z_]+)"', re.MULTILINE)
 
 
 class Candidate(NamedTuple):
@@ -136,6 +136,5 @@ _KINDS: Final[dict[str, Callable[[str | None], list[str]]]] = {
     "EVENT": lambda _root: event_types(),
     "TYPE": lambda _root: event_types(),
     "MOMENT": lambda _root: event_types(),
-    "VERB": lambda _root: ["ray", "targetgen", "settings"],
 }
 """What a metavar stands for."""

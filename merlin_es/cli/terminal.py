@@ -88,7 +88,7 @@ class Screen:
         while over > 0 and (widest := max(fixed[1:], default=0)) > COLUMN_MIN:
             fixed[fixed.index(widest, 1)] -= 1
             over -= 1
-        return [*fixed, last]
+        return [*fixed, max(1, last - max(0, over))]
 
     def lines(self, *parts: Part | str, indent: int = 0) -> Iterator[str]:
         """Yield the lines that parts become: a line breaks between them first."""

@@ -246,3 +246,31 @@ def test_a_schema_says_which_it_is_and_what_has_none_is_not_found(type_: Type) -
     assert "did you mean `ray jobs list`" in done.err
     for verb in ("ray jobs status", "ray diff", "ray resources reserve"):  # All kinds of shape; each takes its time.
         jsonschema.Draft202012Validator.check_schema(schema_of(verb))
+
+
+QUIET = [verb for verb, command in VERBS.items() if any("-q" in each.opts for each in command.params)]
+
+
+def test_who_is_quiet_is_told_what_matters_and_nothing_else(type_: Type, tmp_path: Path) -> None:
+    bench, said = Bench(type_, tmp_path), {}
+    for verb in [*QUIET, "merlin ray jobs list"]:
+        if verb in ELSEWHERE:
+            continue
+        words = bench.words(verb)
+        at = words.index("--") if "--" in words else len(words)
+        words[at:at] = ["--quiet"]
+        words = [word for word in words if word not in ("-o", "jsonl")]
+        done = type_(*words)
+        assert done.code == CODES.get(verb, 0), done
+        said[verb.removeprefix("merlin ")] = done.out.splitlines()
+    one_id = re.compile(r"[a-z_]+-[0-9a-f-]+")
+    for verb in ("ray jobs submit", "ray fork", "ray resources reserve"):
+        assert [one_id.fullmatch(line) is not None for line in said[verb]] == [True], verb
+    assert said["ray jobs list"][-1:] == [bench.blocked]
+    assert said["ray artifacts list"] == ["a.txt"]
+    assert said["ray export"] == [str(tmp_path / "run.tar")]
+    assert said["ray import"] == [RUN]
+    assert said["targetgen plan"] == [str(tmp_path / "out" / "gemmini")]
+    assert said["targetgen execute"] == ["awaiting_operator"]
+    assert said["ray verify"] == said["ray rebuild"] == []
+    assert len(QUIET) > 15
