@@ -61,8 +61,8 @@ def told(message: str, why: str = "", advice: str = "") -> Told:
 
 
 def _parted(text: str) -> tuple[str, str, str]:
-    """Part a text at its last `: ` which is in no brackets, no quotes and no `command`."""
-    at, depth, quote = -1, 0, ""
+    """Part a text at its last `: `, or else `; `, which is in no brackets, no quotes and no `command`."""
+    at, depth, quote, sign = -1, 0, "", ""
     for place, each in enumerate(text):
         if quote:
             quote = "" if each == quote else quote
@@ -72,9 +72,9 @@ def _parted(text: str) -> tuple[str, str, str]:
             depth += 1
         elif each in ")]}":
             depth = max(0, depth - 1)
-        elif not depth and text.startswith(": ", place):
-            at = place
-    return (text, "", "") if at < 0 else (text[:at], ": ", text[at + 2 :])
+        elif not depth and text.startswith((": ", "; ") if sign != ":" else ": ", place):
+            at, sign = place, each
+    return (text[:at], sign, text[at + 2 :]) if sign else (text, "", "")
 
 
 class MerlinError(Exception):

@@ -59,7 +59,7 @@ def diff(
 
     moments = at or []
     if len(moments) > 2 or (other is None and not moments):
-        raise Usage("give --at twice, or one --at to compare with now, or two runs")
+        raise Usage("this says not what to compare: give --at twice, or one --at to compare with now, or two runs")
     past, run = bootstrap.past_of(settings(context), run)
     one, two = (
         past.end(run, moments[0] if moments else None),
