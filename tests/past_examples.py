@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from eventlog import FileLog
 from merlin_es.past import Past
 from projections.events.base import DomainEvent
+from projections.events.fact import Fact
 from projections.layout import StateLayout, run_stream
 from projections.snapshots import Snapshots
 from tests.examples import unsynced
@@ -60,7 +61,9 @@ def log_in(root: Path, clock: Callable[[], int] | None = None) -> FileLog:
     return FileLog(StateLayout(root), disk=unsynced(), clock=clock or Hands())
 
 
-def record(log: FileLog, stream: str, events: Iterable[DomainEvent], actor: str = "ada@lab", door: str = "cli") -> None:
+def record(
+    log: FileLog, stream: str, events: Iterable[DomainEvent | Fact], actor: str = "ada@lab", door: str = "cli"
+) -> None:
     """Append events one by one."""
     for event in events:
         log.append(stream, [event.recorded_by(actor, door, corr=stream.removeprefix("run/"))])

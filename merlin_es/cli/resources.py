@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,7 +25,7 @@ from merlin_es.cli.printing import (
 from merlin_es.cli.verbs import Verbs
 
 if TYPE_CHECKING:
-    from merlin_es.commands import Reserve
+    from merlin_es.lease_commands import Reserve
     from merlin_es.resources import Leases
     from projections.lease_state import Claim, Key, Lease, Pool, Resources
 
@@ -278,7 +277,7 @@ def declare(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say what a key is: its labels, a description, how long anybody may hold it."""
-    from merlin_es.commands import Declare
+    from merlin_es.lease_commands import Declare
     from merlin_es.resources import check_keys
 
     require_earnest(context)
@@ -457,8 +456,8 @@ def _wish(
     with_process: bool = False,
     idempotency_key: str | None = None,
 ) -> Reserve:
-    from merlin_es.commands import Reserve
     from merlin_es.errors import Usage
+    from merlin_es.lease_commands import Reserve
     from merlin_es.resources import WAITER_TTL_S, check_keys, this_process
     from projections.lease_state import Liveness, Waiter
 
@@ -468,7 +467,7 @@ def _wish(
         raise Usage("--owner is empty: say who is to hold it")
     process = this_process()
     return Reserve(
-        claim_id=f"claim-{secrets.token_hex(5)}",
+        claim_id=f"claim-{os.urandom(5).hex()}",
         owner=owner,
         at=resources.world.host.now(),
         keys=check_keys(keys),
