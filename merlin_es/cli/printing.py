@@ -84,13 +84,27 @@ def print_json(value: object) -> None:
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as they need to be; on a terminal the last one is cut to its width."""
+    """Print columns as wide as they need to be; on a terminal the last one is cut to its width.
+
+    Where not even the others have room there, a row takes several lines, and nothing of it is cut.
+    """
     table = [[" ".join(printable(cell).split()) for cell in row] for row in (names, *rows)]
     widths = [max(width_of(row[at]) for row in table) for at in range(len(names))]
     room = os.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 0
+    if room and sum(widths[:-1]) + 2 * len(widths) > room:
+        _print_narrow(table, widths)
+        return
     for row in table:
         cells = (cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True))
         typer.echo(_cut("  ".join(cells).rstrip(), room))
+
+
+def _print_narrow(table: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
+    from merlin_es.cli.terminal import screen
+
+    shown = screen()
+    for *cells, last in table:
+        shown.show(*(cell + " " * (width - width_of(cell)) for cell, width in zip(cells, widths, strict=False)), last)
 
 
 def as_pairs(texts: Sequence[str], option: str) -> Mapping[str, str]:
