@@ -80,7 +80,7 @@ class Story:
     def stop(self) -> bool:
         """End the head, whatever happened; tells whether nothing runs any more."""
         if self.has_begun:
-            self.has_begun = '"status": "stopped"' not in self._shell.ask(*_ray("cluster", "stop", "-o", "json"))
+            self.has_begun = not self._shell.succeeds(*_ray("cluster", "stop"))
         return not self.has_begun
 
     def endings(self) -> tuple[tuple[str, str], ...]:

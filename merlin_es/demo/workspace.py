@@ -53,18 +53,27 @@ def make(directory: Path | None) -> Workspace:
     if shutil.which("git") is None:
         raise Usage("there is no git on PATH: install it (`apt install git`), and run the demo again")
     top = Path(tempfile.mkdtemp(prefix="merlin-demo-")) if directory is None else _fresh(directory)
+    try:
+        _fill(top)
+    except BaseException:
+        if directory is None:
+            shutil.rmtree(top, ignore_errors=True)
+        raise
+    return Workspace(top)
+
+
+def _fill(top: Path) -> None:
     shutil.copytree(REPOSITORY, top, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (top / ".gitignore").write_text(_IGNORED, encoding="utf-8")
     (top / "merlin").write_text(_entry(), encoding="utf-8")
     (top / "merlin").chmod(0o755)
+    repository = Repository(top, top=True)
     try:
-        repository = Repository(top, top=True)
         repository.ask("init", "--quiet", "--initial-branch=main", "--template=")
         repository.ask("add", "--all")
         repository.ask("commit", "--quiet", "--message=A repository for the demo")
     except GitFailed as error:
         raise MerlinError(f"{error}: mend that, and run the demo again") from error
-    return Workspace(top)
 
 
 def _fresh(directory: Path) -> Path:
