@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import textwrap
@@ -95,20 +94,18 @@ class Screen:
 
 
 def as_typed(words: Sequence[str], width: int) -> str:
-    """Give a command as a shell takes it; one that is too long goes on in the next line, before an option if it can."""
+    """Give a command as a shell takes it; one that is too long goes on in the next line with an option."""
     parts = [shlex.quote(word) for word in words]
     lines, room = [""], width - len("$ ") - len(" \\")
-    for at, part in enumerate(parts):
-        value = parts[at + 1] if part.startswith("--") and at + 1 < len(parts) else ""
-        needed = len(part) + (1 + len(value) if value and not value.startswith("-") else 0)
-        if lines[-1].strip() and len(lines[-1]) + 1 + needed > room and not _is_value(parts, at):
+    for part, after in zip(parts, (*parts[1:], "--"), strict=True):
+        unit = f"{part} {after}" if _is_option(part) and not _is_option(after) else part
+        if _is_option(part) and lines[-1] and len(f"{lines[-1]} {unit}") > room:
             lines[-1] += " \\"
             lines.append(_INDENT + part)
         else:
-            lines[-1] = f"{lines[-1]} {part}" if lines[-1].strip() else lines[-1] + part
+            lines[-1] = f"{lines[-1]} {part}" if lines[-1] else part
     return "\n".join(lines)
 
 
-def _is_value(parts: Sequence[str], at: int) -> bool:
-    """Tell whether a word belongs to the option before it, which it is not to be parted from."""
-    return at > 0 and bool(re.match(r"--[a-z-]+$", parts[at - 1])) and not parts[at].startswith("-")
+def _is_option(part: str) -> bool:
+    return part.startswith("--")

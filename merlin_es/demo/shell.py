@@ -15,6 +15,10 @@ ENDS_WITHIN_S = 30.0
 """For a command that was interrupted; a head that was being started is ended in that time."""
 
 
+ROWS_MAX = 4
+"""How much of a line that is very long is shown, in rows of the terminal."""
+
+
 class Failed(Exception):
     """A command did not do what it should; the text says which, and what to do next."""
 
@@ -28,7 +32,7 @@ class Shell:
         self._environment = environment
 
     def type(self, *words: str, code: int = 0, lines: int = 40, waits_for: str = "", mend: str = "") -> str:
-        """Type a command and give what it printed, of which so many lines are shown; raises Failed, with `mend`."""
+        """Type a command and give what it printed; raises Failed, with `mend`. `-3` shows the last three lines."""
         text = as_typed(words, self._screen.width)
         self._screen.typed(text)
         with self._screen.waiting(waits_for or words[0]):
@@ -76,16 +80,23 @@ class Shell:
                 raise
 
     def _shown(self, child: subprocess.Popen[str], lines: int) -> str:
-        """Show what a command prints, as soon as it is there; of a long text the beginning."""
+        """Show what a command prints, as soon as it is there; of a long text the beginning, or the end."""
         printed = []
         assert child.stdout  # noqa: S101  asked for
         for line in child.stdout:
             printed.append(line)
             if len(printed) <= lines:
-                self._screen.line(line.rstrip("\n").replace(f"{self._top}/", ""))
-        if len(printed) > lines:
-            self._screen.line(f"(and {len(printed) - lines} more lines)")
+                self._show(line)
+        left = max(0, len(printed) - abs(lines))
+        if left:
+            self._screen.line(f"({left} lines {'more' if lines > 0 else 'before these'})")
+        for line in printed[left:] if lines < 0 else ():
+            self._show(line)
         return "".join(printed)
+
+    def _show(self, line: str) -> None:
+        text, most = line.rstrip("\n").replace(f"{self._top}/", ""), ROWS_MAX * self._screen.width
+        self._screen.line(text if len(text) <= most else f"{text[: most - 4]} ...")
 
 
 def _end(child: subprocess.Popen[str]) -> None:

@@ -61,8 +61,8 @@ class Story:
             Scene("A plan is carried out by a run on Ray, which holds a lease meanwhile.", self._execute),
             Scene("It waits at a gate: nobody changes a repository unasked. So: answer.", self._answer),
             Scene("It goes on: applied in a git worktree, and validated there.", self._go_on),
-            Scene("What came of it: a commit, artifacts with digests, a lease given back.", self._look_at_results),
-            Scene("The record, and the replay: who wanted each event, and what it changed.", self._look_back),
+            Scene("What came of it: a commit, a proof, artifacts, a lease given back.", self._look_at_results),
+            Scene("The record, and its replay: each event, and what it changed.", self._look_back),
             Scene("A fork: the same past, the other answer, a run of its own on Ray.", self._fork),
             Scene("A crash: the head is killed under a run, which is found to be lost.", self._crash),
             Scene("State files are folds of the logs: delete all, and they come back.", self._rebuild),
@@ -85,13 +85,13 @@ class Story:
 
     def endings(self) -> tuple[tuple[str, str], ...]:
         """Give what one may want to see next, and what to type for it in the workspace."""
-        main, fork = self.runs["main"], self.runs["fork"]
+        main, told_otherwise = self.runs["main"], f"{TARGET_DIR}-fork-{self.runs['fork'][-8:]}"
         return (
             ("all runs, the newest first", f"{MERLIN} ray jobs list"),
             ("each event of a run, and what it changed", f"{MERLIN} ray replay {main}"),
             ("why it is as it is", f"{MERLIN} ray why {main} status"),
-            ("where the fork went another way", f"{MERLIN} ray diff {self.runs['first']} {fork}"),
-            ("where the plan stands, and what was asked", f"{MERLIN} targetgen status --target-dir {TARGET_DIR}"),
+            ("where the plan stands, and what was answered", f"{MERLIN} targetgen status --target-dir {TARGET_DIR}"),
+            ("the same of the fork", f"{MERLIN} targetgen status --target-dir {told_otherwise}"),
             ("what was proposed, applied and validated", f"git show {BRANCH}"),
         )
 
@@ -128,13 +128,12 @@ class Story:
     def _look_at_results(self) -> None:
         self._shell.type("git", "log", "--oneline", "--stat", "-1", BRANCH)
         self._shell.type(*_ray("events", TARGET_DIR, "--type", "validation.ended"), lines=6)
-        self._shell.type(*_ray("artifacts", "list", self.runs["main"]), lines=6)
+        self._shell.type(*_ray("artifacts", "list", self.runs["main"]), lines=-6)
         self._shell.type(*_ray("resources", "history", KEY), lines=12)
 
     def _look_back(self) -> None:
-        record = f"{self._workspace.run_directory(self.runs['main'])}/run_record.json"
-        self._shell.type("cat", record, lines=8)
-        self._shell.type(*_ray("replay", self.runs["main"]), lines=24)
+        self._shell.type("tail", "-n", "6", f"{self._workspace.run_directory(self.runs['main'])}/run_record.json")
+        self._shell.type(*_ray("replay", self.runs["main"]), lines=-16)
 
     def _fork(self) -> None:
         words = ("--at", "question.asked#1", "--answer", f"{QUESTION}={OTHER}")

@@ -139,5 +139,7 @@ def test_a_command_that_ends_otherwise_ends_the_demo_and_says_what_to_do(place: 
     with pytest.raises(Failed, match=r"exit code 4\. Ask somebody, then run the demo again"):
         shell.type("sh", "-c", "exit 4", mend="Ask somebody")
     assert shell.type("seq", "5", lines=2) == "1\n2\n3\n4\n5\n"
+    assert shell.type("seq", "5", lines=-2) == "1\n2\n3\n4\n5\n"
+    assert out.getvalue().endswith("$ seq 5\n(3 lines before these)\n4\n5\n\n")
     assert "in here\n" in out.getvalue()
-    assert out.getvalue().endswith("1\n2\n(and 3 more lines)\n\n")
+    assert "1\n2\n(3 lines more)\n\n" in out.getvalue()
