@@ -32,12 +32,21 @@ def merlin() -> None:
 
 @app.command()
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the files and say where they are.")] = False,
+    directory: Annotated[
+        str | None, typer.Option("--dir", metavar="DIR", help="Play there; it is new or empty [default: a new one].")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the files at the end.")] = False,
 ) -> None:
-    """Show in a minute what Merlin does with a real Ray: run, watch, read, lose, find again, rebuild, stop."""
-    from merlin_es import demo as scenes
+    """Do the main job on a real Ray in a minute, step by step: plan, run, gate, lease, fork, crash, rebuild, stop.
 
-    raise typer.Exit(scenes.play(keep=keep))
+    Exit code: 0 done, 1 a step did not do what it says, 2 something is missing, 130 interrupted.
+    """
+    from pathlib import Path
+
+    from merlin_es import demo as story
+    from merlin_es.cli.printing import as_path
+
+    raise typer.Exit(story.play(None if directory is None else Path(as_path(directory, "--dir")), remove=remove))
 
 
 def main() -> None:

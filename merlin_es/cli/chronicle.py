@@ -25,6 +25,8 @@ _GOOD: Final = frozenset({"completed", "granted", "recovered", "reachable", "fin
 _BAD: Final = frozenset(
     {"anomaly_seen", "blocked", "cancelled", "error", "expired", "failed", "lost", "repaired", "revoked", "unreachable"}
 )
+_FOR_PROGRAMS: Final = frozenset({"tick"})
+"""The clock of the boot, which only rules read."""
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 
 
@@ -37,10 +39,19 @@ def head_of(event: Event, *, stream: bool) -> Iterator[Part]:
 
 
 def content_of(event: Event) -> Iterator[Part]:
-    """Say what an event says, each field that is not empty as one part."""
+    """Say what an event says to people, each field that is not empty as one part; `-o jsonl` has all there is."""
     if event.cause is not None:
         yield Part(f"cause={event.cause}", Style.DIM)
-    yield from value_parts(event.data, Style.DIM)
+    if event.type == "log.checkpoint":
+        yield from value_parts({"fold": event.data.get("fold"), "files": list(_names(event.data))}, Style.DIM)
+        return
+    yield from value_parts({name: value for name, value in event.data.items() if name not in _FOR_PROGRAMS}, Style.DIM)
+
+
+def _names(data: Mapping[str, object]) -> Mapping[str, object]:
+    """Give the files of a checkpoint; their digests and the trail say nothing to people."""
+    files = data.get("files")
+    return files if isinstance(files, dict) else {}
 
 
 def style_of(event_type: str) -> Style:

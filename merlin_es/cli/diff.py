@@ -115,7 +115,10 @@ def _parting(shown: Screen, pairs: Sequence[Pair]) -> None:
     other = next((pair.other for pair in pairs[same:] if pair.other), None)
     names = [f"#{told.seq} {told.type}" if told else "no more" for told in (one, other)]
     shown.show(
-        f"{same} events say the same, then they part:", Part(names[0], Style.BAD), "and", Part(names[1], Style.GOOD)
+        "1 event says the same, then they part:" if same == 1 else f"{same} events say the same, then they part:",
+        Part(names[0], Style.BAD),
+        "and",
+        Part(names[1], Style.GOOD),
     )
 
 

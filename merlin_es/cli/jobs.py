@@ -322,13 +322,14 @@ def _show_status_then(where: Settings, run: str, at: str, output: Output) -> Non
     """Print where a run stood."""
     from merlin_es import bootstrap, then
     from merlin_es.cli.chronicle import note
+    from merlin_es.moments import said
 
-    known, found = then.status(bootstrap.past(where), run, at)
-    note(found.point)
+    known, was = then.status(bootstrap.past(where), run, at)
+    note(was.point)
     if output.is_data:
         print_data(output, known)
         return
-    print_lines([*_status_lines(known), ("As of", f"#{found.point.seq} at {known['updated_at']}")])
+    print_lines([*_status_lines(known), ("As of", said(was.event))])
 
 
 def _status_lines(known: Mapping[str, object]) -> list[tuple[str, object]]:

@@ -587,16 +587,20 @@ def _print_leases(leases: Sequence[Lease], state: Resources, output: Output, *, 
 
 
 def _print_details(lease: Lease, state: Resources) -> None:
+    from merlin_es.cli.terminal import Part, screen
+
     parts = [f"fence={lease.fence}", lease.liveness, f"since={lease.created_at}"]
     parts += [f"until={lease.until}"] if lease.until else []
     parts += [f"on behalf of {lease.on_behalf_of}"] if lease.on_behalf_of else []
     parts += [f"{lease.ended} at {lease.updated_at}: {lease.end_reason}"] if lease.ended else []
-    typer.echo(printable(f"  {' '.join(parts)}"))
+    shown = screen()
+    shown.show(*(Part(part, gap=1) for part in parts), indent=2)
     if lease.lease_id in state.leases:
         from projections.line import line_for
 
         for place, claim in enumerate(line_for(lease.key, state), 1):
-            typer.echo(printable(f"  {place}. {claim.owner} waits since {claim.queued_at} ({claim.claim_id})"))
+            waits = (f"{place}. {claim.owner} waits", f"since {claim.queued_at}", f"({claim.claim_id})")
+            shown.show(*(Part(part, gap=1) for part in waits), indent=2)
 
 
 def _print_key(key: Key, output: Output) -> None:

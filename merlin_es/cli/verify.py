@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, QuietOption, print_data, printable, settings
+from merlin_es.cli.printing import Output, OutputOption, QuietOption, print_data, settings
 from merlin_es.cli.progress import watched
+from merlin_es.cli.terminal import Screen, screen
 
 if TYPE_CHECKING:
     from eventlog.names import Head
@@ -49,9 +50,10 @@ def verify(
     if output.is_data:
         print_data(output, [_as_json(proof) for proof in proofs])
     else:
+        shown = screen()
         for proof in proofs:
             if not quiet or proof.state != "whole":
-                _print(proof)
+                _print(shown, proof)
         counted = Counter(proof.state for proof in proofs)
         if not quiet:
             typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No streams.")
@@ -72,7 +74,7 @@ def _head(text: str | None) -> Head | None:
         raise Usage(f"{text!r} is not a head: give it as SEQ:H, as `merlin ray head RUN` prints it") from None
 
 
-def _print(proof: Proof) -> None:
+def _print(shown: Screen, proof: Proof) -> None:
     parts = [f"{proof.state:<9} {proof.stream}"]
     if proof.head:
         parts += [f"{proof.head.seq} events", f"{proof.size} bytes", f"head {proof.head}"]
@@ -80,9 +82,9 @@ def _print(proof: Proof) -> None:
         parts.append(f"noted at {proof.noted.seq}")
     if proof.checkpoints is not None:
         parts.append(f"{proof.checkpoints} checkpoints")
-    typer.echo(printable("  ".join(parts)))
+    shown.show(*parts)
     if proof.why:
-        typer.echo(printable(f"          {proof.why}"))
+        shown.show(proof.why, indent=10)
 
 
 def _as_json(proof: Proof) -> StreamProof:

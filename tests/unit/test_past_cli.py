@@ -169,7 +169,7 @@ def test_two_moments_of_a_run_are_compared(hands: Hands, type_: Type) -> None:
 
 def test_two_runs_are_laid_side_by_side_up_to_where_they_part(hands: Hands, type_: Type) -> None:
     lines = type_("diff", RUN, OTHER).lines
-    assert lines[2] == "1 events say the same, then they part:  #2 run.submission_started  and  #2 run.blocked"
+    assert lines[2] == "1 event says the same, then they part:  #2 run.submission_started  and  #2 run.blocked"
     assert [line.split()[0] for line in lines[3:12]] == ["=", "+", "+", "~", "~", "=", "~", "-", "+"]
     assert "    /status  completed → failed" in lines
     found = type_("diff", RUN, OTHER, "-o", "json").json

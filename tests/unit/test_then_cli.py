@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_the_status_of_a_run_at_a_moment_has_the_lines_of_today(
     done = type_("jobs", "status", OTHER, "--at", moment)
     assert done.code == 0, done.err
     assert done.lines[:2] == [f"Run ID: {OTHER}", f"Status: {status}"]
-    assert done.lines[-1].startswith(f"As of: #{seq} at 2026-11-23T07:00:")
+    assert re.fullmatch(rf"As of: #{seq} run\.\w+ at 2026-11-23T07:00:\d\d\.000000Z", done.lines[-1])
     then = type_("jobs", "status", OTHER, "--at", moment, "-o", "json").json
     assert then == type_("state", OTHER, "--at", moment, "-o", "json").json[f"runs/{OTHER}/run_record.json"]
     assert (then["status"], then["as_of"]["seq"]) == (status, seq)
