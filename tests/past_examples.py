@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from eventlog import FileLog
 from merlin_es.past import Past
@@ -15,9 +17,32 @@ from projections.snapshots import Snapshots
 from tests.examples import unsynced
 from tests.run_examples import RUN, completed, indexed, intended, requested, started, submitted
 
+OTHER = "saturn-20261123071351-abcdef02"
 BEGIN = datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
 STREAM = run_stream(RUN)
 LIFE: Sequence[DomainEvent] = (requested(), intended(), submitted(), started(), indexed("a.txt"), completed())
+
+
+class Done(NamedTuple):
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What was printed, line by line."""
+        return self.out.splitlines()
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401  whatever was printed
+        """What was printed, decoded."""
+        return json.loads(self.out)
+
+
+Type = Callable[..., Done]
+"""`merlin ray …`, as the fixture `type_` has it."""
 
 
 class Hands:

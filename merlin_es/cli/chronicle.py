@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from merlin_es.cli.printing import printable
 from merlin_es.cli.terminal import Part, Style
 from projections.layout import RUN_REQUEST
 
 if TYPE_CHECKING:
     from eventlog import Event
     from merlin_es.moments import Point
+    from merlin_es.past import Past
     from projections.history import Change
 
-MOMENT = "42, 2026-11-23T07:13Z, '2h ago', the id of an event, or run.started#2"
-AtOption = Annotated[str | None, typer.Option("--at", metavar="MOMENT", help=f"A moment of the past: {MOMENT}.")]
 NameArgument = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or the name of a stream.")]
 
 _GOOD: Final = frozenset({"completed", "granted", "recovered", "reachable", "finished", "succeeded"})
 _BAD: Final = frozenset(
     {"anomaly_seen", "blocked", "cancelled", "error", "expired", "failed", "lost", "repaired", "revoked", "unreachable"}
 )
+_FOR_PROGRAMS: Final = frozenset({"tick"})
+"""The clock of the boot, which only rules read."""
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 
 
@@ -38,10 +40,19 @@ def head_of(event: Event, *, stream: bool) -> Iterator[Part]:
 
 
 def content_of(event: Event) -> Iterator[Part]:
-    """Say what an event says, each field that is not empty as one part."""
+    """Say what an event says to people, each field that is not empty as one part; `-o jsonl` has all there is."""
     if event.cause is not None:
         yield Part(f"cause={event.cause}", Style.DIM)
-    yield from value_parts(event.data, Style.DIM)
+    if event.type == "log.checkpoint":
+        yield from value_parts({"fold": event.data.get("fold"), "files": list(_names(event.data))}, Style.DIM)
+        return
+    yield from value_parts({name: value for name, value in event.data.items() if name not in _FOR_PROGRAMS}, Style.DIM)
+
+
+def _names(data: Mapping[str, object]) -> Mapping[str, object]:
+    """Give the files of a checkpoint; their digests and the trail say nothing to people."""
+    files = data.get("files")
+    return files if isinstance(files, dict) else {}
 
 
 def style_of(event_type: str) -> Style:
@@ -135,6 +146,18 @@ def note(point: Point) -> None:
     """Tell people what they should know of the moment that was found."""
     if point.note:
         typer.echo(f"merlin: {point.note}", err=True)
+
+
+def note_gone(past: Past) -> None:
+    """Tell people of which executions nothing can be shown, and what to do."""
+    for directory, run_id in past.gone.items():
+        typer.echo(
+            printable(
+                f"merlin: {run_id} was to carry out what lay in {directory}, and there is no log any more: "
+                "where it was moved to, `merlin ray events DIRECTORY` shows it"
+            ),
+            err=True,
+        )
 
 
 def place_of(change: Change, main: str) -> str:

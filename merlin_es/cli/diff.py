@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.chronicle import (
-    MOMENT,
-    change_json,
-    change_parts,
-    head_of,
-    is_worth_showing,
-    note,
-    place_of,
-    style_of,
-)
-from merlin_es.cli.printing import print_json, settings
+from merlin_es.cli.chronicle import change_json, change_parts, head_of, is_worth_showing, note, place_of, style_of
+from merlin_es.cli.printing import MOMENT, print_json, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -121,7 +112,10 @@ def _parting(shown: Screen, pairs: Sequence[Pair]) -> None:
     other = next((pair.other for pair in pairs[same:] if pair.other), None)
     names = [f"#{told.seq} {told.type}" if told else "no more" for told in (one, other)]
     shown.show(
-        f"{same} events say the same, then they part:", Part(names[0], Style.BAD), "and", Part(names[1], Style.GOOD)
+        "1 event says the same, then they part:" if same == 1 else f"{same} events say the same, then they part:",
+        Part(names[0], Style.BAD),
+        "and",
+        Part(names[1], Style.GOOD),
     )
 
 

@@ -29,6 +29,9 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 """What breaks a line, moves a cursor, or turns the order of what is read."""
 
+CLOCK_WENT_BACK = "the clock went back in {}: it may have stood elsewhere"
+MOMENT = "42, 2026-11-23T07:13Z, '2h ago', the id of an event, or run.started#2"
+AtOption = Annotated[str | None, typer.Option("--at", metavar="MOMENT", help=f"A moment of the past: {MOMENT}.")]
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Lines for people, or JSON for programs.")]
 
 
@@ -81,13 +84,27 @@ def print_json(value: object) -> None:
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as they need to be; on a terminal the last one is cut to its width."""
+    """Print columns as wide as they need to be; on a terminal the last one is cut to its width.
+
+    Where not even the others have room there, a row takes several lines, and nothing of it is cut.
+    """
     table = [[" ".join(printable(cell).split()) for cell in row] for row in (names, *rows)]
     widths = [max(width_of(row[at]) for row in table) for at in range(len(names))]
     room = os.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 0
+    if room and sum(widths[:-1]) + 2 * len(widths) > room:
+        _print_narrow(table, widths)
+        return
     for row in table:
         cells = (cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True))
         typer.echo(_cut("  ".join(cells).rstrip(), room))
+
+
+def _print_narrow(table: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
+    from merlin_es.cli.terminal import screen
+
+    shown = screen()
+    for *cells, last in table:
+        shown.show(*(cell + " " * (width - width_of(cell)) for cell, width in zip(cells, widths, strict=False)), last)
 
 
 def as_pairs(texts: Sequence[str], option: str) -> Mapping[str, str]:

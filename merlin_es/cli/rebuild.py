@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from projections.files import Verdict
     from projections.patch import Operation
 
+MENDED = frozenset({"missing", "stale", "edited", "other_fold"})
 PATCH_LINES_MAX = 20
 """For people; programs get all."""
 
@@ -65,6 +66,8 @@ def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool) 
                 typer.echo(f"    and {more} more: -o json has them")
         counted = Counter(verdict.state for verdict in verdicts)
         typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No state files.")
+    if check and any(verdict.state in MENDED for verdict in different):
+        typer.echo("merlin: without --check these files are written anew, as their logs say", err=True)
     sick = any(verdict.state == "sick" for verdict in verdicts)
     if sick or (check and different):
         raise typer.Exit(7 if sick else 4)

@@ -55,7 +55,7 @@ def list_(
     context: typer.Context,
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Only this key.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what has ended.")] = False,
-    at: Annotated[str | None, typer.Option(metavar="SEQ|TIME", help="As it was then.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="MOMENT", help="As it was then.")] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="With all details [default: on a terminal].")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -67,7 +67,7 @@ def list_(
         from projections.layout import RESOURCES
 
         resources = _open(context)
-        seq, time = _point(at)
+        seq, time = _point(context, at)
         state = resource_history.until(resources.log.read(RESOURCES), seq, time)
         leases = list(state.leases.values())
         if everything:
@@ -340,7 +340,7 @@ def history(context: typer.Context, key: KeyOf, output: OutputOption = Output.TE
 def who(
     context: typer.Context,
     key: KeyOf,
-    at: Annotated[str | None, typer.Option(metavar="SEQ|TIME", help="When [default: now].")] = None,
+    at: Annotated[str | None, typer.Option(metavar="MOMENT", help="When [default: now].")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Tell who had a key at some time, who waited, and why it ended."""
@@ -348,7 +348,7 @@ def who(
     from projections.layout import RESOURCES
 
     resources = _open(context)
-    seq, time = (None, None) if at is None else _point(at)
+    seq, time = (None, None) if at is None else _point(context, at)
     events = resources.log.read
     lease, claims = resource_history.who(key, resource_history.until(events(RESOURCES), seq, time))
     became = lease and next(
@@ -374,11 +374,14 @@ def report(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Tell what each key was used for: how busy it was, by whom, and how long who got it had waited."""
+    from datetime import UTC, datetime
+
     from merlin_es import resource_history
+    from merlin_es.moments import TIMES, time_of
     from projections.layout import RESOURCES
 
     resources = _open(context)
-    begin = None if since is None else _point(since, may_be_seq=False)[1]
+    begin = None if since is None else time_of(since, datetime.now(UTC), TIMES)
     uses = resource_history.report(resources.log.read(RESOURCES), begin, resources.world.host.now())
     if output == Output.JSON:
         print_json([asdict(use) for use in uses])
@@ -504,15 +507,19 @@ def _seconds(text: str, option: str) -> float:
     return float(match[1]) * _UNITS_S[match[2]]
 
 
-def _point(text: str, *, may_be_seq: bool = True) -> tuple[int | None, str | None]:
-    """Read a point of the past: the seq of an event, or a time."""
-    from datetime import UTC, datetime
+def _point(context: typer.Context, text: str) -> tuple[int | None, str | None]:
+    """Read a moment of the past: the seq of an event that is meant, or a time."""
+    from merlin_es import bootstrap
+    from merlin_es.moments import AtSeq, AtTime, parse
+    from projections.layout import RESOURCES
 
-    from merlin_es.view import moment
-
-    if may_be_seq and text.isdecimal():
-        return int(text), None
-    return None, moment(text, datetime.now(UTC))
+    past = bootstrap.past(settings(context))
+    match parse(text, past.now()):
+        case AtSeq(seq=seq):
+            return seq, None
+        case AtTime(time=time):
+            return None, time
+    return past.point(past.stream(RESOURCES), text).seq, None
 
 
 def _position(claim: Claim, state: Resources) -> int:
@@ -555,16 +562,20 @@ def _print_leases(leases: Sequence[Lease], state: Resources, output: Output, *, 
 
 
 def _print_details(lease: Lease, state: Resources) -> None:
+    from merlin_es.cli.terminal import Part, screen
+
     parts = [f"fence={lease.fence}", lease.liveness, f"since={lease.created_at}"]
     parts += [f"until={lease.until}"] if lease.until else []
     parts += [f"on behalf of {lease.on_behalf_of}"] if lease.on_behalf_of else []
     parts += [f"{lease.ended} at {lease.updated_at}: {lease.end_reason}"] if lease.ended else []
-    typer.echo(printable(f"  {' '.join(parts)}"))
+    shown = screen()
+    shown.show(*(Part(part, gap=1) for part in parts), indent=2)
     if lease.lease_id in state.leases:
         from projections.line import line_for
 
         for place, claim in enumerate(line_for(lease.key, state), 1):
-            typer.echo(printable(f"  {place}. {claim.owner} waits since {claim.queued_at} ({claim.claim_id})"))
+            waits = (f"{place}. {claim.owner} waits", f"since {claim.queued_at}", f"({claim.claim_id})")
+            shown.show(*(Part(part, gap=1) for part in waits), indent=2)
 
 
 def _print_key(key: Key, output: Output) -> None:

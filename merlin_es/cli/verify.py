@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, print_json, printable, settings
+from merlin_es.cli.printing import Output, OutputOption, print_json, settings
+from merlin_es.cli.terminal import Screen, screen
 
 if TYPE_CHECKING:
     from eventlog.names import Head
@@ -46,8 +47,9 @@ def verify(
     if output == Output.JSON:
         print_json([_as_json(proof) for proof in proofs])
     else:
+        shown = screen()
         for proof in proofs:
-            _print(proof)
+            _print(shown, proof)
         counted = Counter(proof.state for proof in proofs)
         typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No streams.")
     if any(proof.state in BAD for proof in proofs):
@@ -67,7 +69,7 @@ def _head(text: str | None) -> Head | None:
         raise Usage(f"{text!r} is not a head: give it as SEQ:H, as `merlin ray head RUN` prints it") from None
 
 
-def _print(proof: Proof) -> None:
+def _print(shown: Screen, proof: Proof) -> None:
     parts = [f"{proof.state:<9} {proof.stream}"]
     if proof.head:
         parts += [f"{proof.head.seq} events", f"{proof.size} bytes", f"head {proof.head}"]
@@ -75,9 +77,9 @@ def _print(proof: Proof) -> None:
         parts.append(f"noted at {proof.noted.seq}")
     if proof.checkpoints is not None:
         parts.append(f"{proof.checkpoints} checkpoints")
-    typer.echo(printable("  ".join(parts)))
+    shown.show(*parts)
     if proof.why:
-        typer.echo(printable(f"          {proof.why}"))
+        shown.show(proof.why, indent=10)
 
 
 def _as_json(proof: Proof) -> dict[str, object]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import signal
-import struct
 import subprocess
 import sys
 import sysconfig
-import termios
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +20,7 @@ from merlin_es.commands import SubmitRun
 from merlin_es.errors import Usage
 from merlin_es.wishes import check
 from tests.examples import ROOT
+from tests.terminals import shown_on
 
 LIMIT_S = 120.0
 SUBMIT = ("jobs", "submit", "--target", "t", "--workflow", "w", "--target-dir", "out")
@@ -513,22 +510,10 @@ def test_a_list_fits_a_terminal_and_is_whole_in_a_pipe(shell: Shell) -> None:
     for workflow in ("short", "板" * 10, "two\nlines"):
         shell.blocked("--workflow", workflow)
     words = shell.argv("--state-root", str(shell.root), "jobs", "list")
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    environment = shell.environment({"TERM": "dumb", "LC_ALL": "C.UTF-8"})
-    subprocess.run(words, env=environment, stdout=follower, timeout=LIMIT_S, check=True)
-    os.close(follower)
-    shown = b""
-    try:
-        while chunk := os.read(leader, 65536):
-            shown += chunk
-    except OSError:  # The end, as Linux has it for terminals.
-        pass
-    os.close(leader)
-    table = shown.decode().split("\r\n")[:-1]
+    table = shown_on(90, [*map(str, words)], shell.environment({}))
     assert len(table) == 4
     widths = [sum(2 if each == "板" else 1 for each in line) for line in table]
-    assert max(widths) == 80
+    assert max(widths) == 90
     assert all(line.endswith("…") for line in table[1:])
     begins = [line[: line.index("20", 40)] for line in table[1:]]
     assert len({sum(2 if each == "板" else 1 for each in begin) for begin in begins}) == 1, "columns are straight"
