@@ -385,7 +385,7 @@ class Leases:
         if lease_id in state.leases or not is_lease_id(lease_id):
             return None
         with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            lease = _lease_decoder.decode((self.root / lease_name(lease_id)).read_bytes())
+            lease = msgspec.json.decode((self.root / lease_name(lease_id)).read_bytes(), type=Lease)
             if lease.ended and lease.lease_id == lease_id:
                 return lease
         return next((lease for lease in self.all() if lease.lease_id == lease_id), None)
@@ -418,9 +418,6 @@ class Leases:
         kept = self.turns.kept()
         if kept is not None and not self.files.are_at(kept[1]):
             self._publish(state, kept[1])
-
-
-_lease_decoder = msgspec.json.Decoder(Lease)
 
 
 def _is_watched(state: Resources) -> bool:
