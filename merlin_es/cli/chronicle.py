@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -134,12 +133,6 @@ def change_json(change: Change) -> dict[str, Any]:
     sides = {"before": change.before, "after": change.after}
     there: Mapping[str, object] = {name: value for name, value in sides.items() if not isinstance(value, Absent)}
     return {"file": change.file, "pointer": change.pointer, **there}
-
-
-def print_json_line(value: object) -> None:
-    """Print JSON on one line, at once."""
-    is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    typer.echo(json.dumps(value, ensure_ascii=not is_utf8, separators=(",", ":")))
 
 
 def note(point: Point) -> None:

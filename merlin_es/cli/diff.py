@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from merlin_es.cli.chronicle import change_json, change_parts, head_of, is_worth_showing, note, place_of, style_of
-from merlin_es.cli.printing import MOMENT, print_json, settings
+from merlin_es.cli.printing import MOMENT, print_json, print_json_line, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Form(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    JSONL = "jsonl"
     JSONPATCH = "jsonpatch"
 
 
@@ -72,6 +73,8 @@ def diff(
     found = past.difference(one, two)
     if output == Form.JSON:
         print_json(_json(found))
+    elif output == Form.JSONL:
+        print_json_line(_json(found))
     else:
         _show(screen(), found)
 
