@@ -39,6 +39,8 @@ class Programs:
     def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
         self.directory = directory
         own = {name: value for name, value in os.environ.items() if not name.startswith(("MERLIN_", "RAY_"))}
+        own.pop("PYTHONDONTWRITEBYTECODE", None)  # Whoever types a verb does not wait for a compiler each time.
+        own["PYTHONPYCACHEPREFIX"] = str(directory.absolute() / "bytecode")
         self.environment = {**own, "PYTHONPATH": str(ROOT), **(environment or {})}
         directory.mkdir(parents=True, exist_ok=True)
         self._merlin = self._written("merlin", _MERLIN)
