@@ -39,6 +39,7 @@ class SubmitRun:
     idempotency_key: str | None = None
     traceparent: str | None = None
     leases: LeaseWish | None = None
+    redacted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from typing import Final
 from eventlog.disk import make_directories, replace_file
 from merlin_es.errors import MerlinError, Refused
 from merlin_es.failpoints import reach
+from merlin_es.redaction import NO_RULES, Rules
 from merlin_es.targetgen import gates, walk
 from merlin_es.targetgen.bundle import ExecutionBundle, ExecutionTask
 from merlin_es.targetgen.ports import Agent, Credentials, Leases, Ran, Responses, Validation, Worktree, Worktrees
+from merlin_es.targetgen.responses import RESPONSE_MAX
 from merlin_es.targetgen.scopes import filled
 from merlin_es.targetgen.target_dir import TargetDirectory
 from projections.events.base import Recorded
@@ -57,6 +59,7 @@ class World:
     credentials: Credentials
     leases: Leases
     agent: Agent | None = None
+    secrets: Rules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +263,8 @@ class Executor:
         path = self._response_path(state, task)
         assert path  # noqa: S101  it was seen
         try:
+            if refused := self._with_secrets(path, task):
+                return (refused,)
             digest = self._place.blobs.put_file(path)
         except FileNotFoundError:
             return ()
@@ -271,6 +276,20 @@ class Executor:
             task_id=act.task_id, path=str(path), sha256=digest, summary=reading.summary, paths=paths
         )
         return (accepted,)
+
+    def _with_secrets(self, path: Path, task: ExecutionTask) -> ResponseRefused | None:
+        """Refuse a response that has the value of a secret in it, and keep nothing of it."""
+        if path.stat().st_size > RESPONSE_MAX:
+            return None  # It is refused for that.
+        content = path.read_bytes()
+        errors = tuple(
+            f"line 1: it has the value of {name} in it, which may not be recorded: take it out, and name the variable"
+            for name in self._world.secrets.known_in(content)
+        )
+        if not errors:
+            return None
+        digest = hashlib.sha256(content).hexdigest()
+        return ResponseRefused(task_id=task.id, path=str(path), sha256=digest, errors=errors)
 
     def _prepare_worktree(self, act: walk.Act, task: ExecutionTask, state: ExecutionState) -> Sequence[ExecutionEvent]:
         try:

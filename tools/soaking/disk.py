@@ -15,7 +15,7 @@ from typing import Protocol
 SIZE = "2G"
 """Of the image, which is sparse: the doctor warns of a disk with less than half of that."""
 _TOOLS = ("unshare", "mount", "mkfs.ext4")
-_PROBE = "mkfs.ext4 -q -F {image} && mount -o loop {image} {directory}"
+_PROBE = "mkfs.ext4 -q -F -m 0 {image} && mount -o loop {image} {directory}"
 
 
 class Disk(Protocol):
