@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from merlin_es.commands import Reserve
+from merlin_es.lease_commands import Reserve
 from projections.layout import resources_path
 
 _READ_BYTES: Final = 1 << 20

@@ -60,7 +60,7 @@ class Bells:
     """The bells of this process; each is used by one claim at a time."""
 
     def __init__(self, root: Path, disk: Disk) -> None:
-        self._directory = resources_path(root) / "bells"
+        self._directory = str(resources_path(root) / "bells")
         self._disk = disk
         self._idle: list[Bell] = []
         self._numbers = itertools.count(1)
@@ -84,12 +84,12 @@ class Bells:
         """Tell who listens there to look; a bell that nobody listens to is taken down."""
         if not name or "/" in name or not is_stream(name):
             return
-        path = self._directory / name
+        path = f"{self._directory}/{name}"
         try:
             fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             with suppress(OSError):
-                path.unlink()
+                Path(path).unlink()
             return
         try:
             with suppress(OSError):
@@ -98,7 +98,7 @@ class Bells:
             os.close(fd)
 
     def _new(self) -> Bell:
-        path = self._directory / f"{os.getpid()}-{next(self._numbers)}-{os.urandom(4).hex()}"
+        path = Path(self._directory) / f"{os.getpid()}-{next(self._numbers)}-{os.urandom(4).hex()}"
         try:
             make_directories(self._disk, path.parent)
             os.mkfifo(path)

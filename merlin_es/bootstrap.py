@@ -6,6 +6,7 @@ What only runs and clusters take is imported where it is wired: whoever asks for
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,15 +17,12 @@ from merlin_es import processes
 from merlin_es.asking import Asking
 from merlin_es.bells import Bells
 from merlin_es.errors import LeaseLost, NotFound, RayMissing
-from merlin_es.ledger import Ledger
+from merlin_es.hosts import Host
 from merlin_es.observer import World
-from merlin_es.ports import Host, JobServer
 from merlin_es.resources import Leases
 from merlin_es.settings import Settings
 from merlin_es.turns import Turns
-from projections.cluster import ClusterRecord
-from projections.files import Publisher, stamps
-from projections.index import Index
+from projections.fresh import stamps
 from projections.layout import LOG_NAME, StateLayout, execution_id_of, is_run_id
 from projections.lease_files import LeaseFiles
 
@@ -38,11 +36,14 @@ if TYPE_CHECKING:
     from merlin_es.exports import Exports
     from merlin_es.forks import Forks
     from merlin_es.intake import Intake
+    from merlin_es.ledger import Ledger
     from merlin_es.old_root import OldRoot
     from merlin_es.past import Past
+    from merlin_es.ports import JobServer
     from merlin_es.redaction import Rules
     from merlin_es.targetgen.executor import Executor, Limits
     from merlin_es.targetgen.target_dir import TargetDirectory
+    from projections.cluster import ClusterRecord
 
 
 def now() -> str:
@@ -57,6 +58,10 @@ def host() -> Host:
 
 def ledger(settings: Settings) -> Ledger:
     """Open the logs of a state root; nothing is made before something is appended."""
+    from merlin_es.ledger import Ledger
+    from projections.files import Publisher
+    from projections.index import Index
+
     root = settings.state_root
 
     def wake() -> None:
@@ -64,8 +69,7 @@ def ledger(settings: Settings) -> Ledger:
 
         ring(root)
 
-    disk = eventlog.Disk() if settings.sync else eventlog.UnsyncedDisk()
-    log = eventlog.FileLog(StateLayout(root), disk=disk, acknowledged=stamps(root))
+    log, disk = _log(settings)
     index = Index(root, sync=settings.sync)
     return Ledger(log, Publisher(log, root, index, disk), index, settings.actor, settings.door, wake)
 
@@ -193,16 +197,26 @@ def doctor(settings: Settings) -> Doctor:
 
 
 def leases(settings: Settings) -> Leases:
-    """Wire the verbs on resources."""
-    return leases_of(ledger(settings), settings, host())
+    """Wire the verbs on resources; the ledger of runs is only opened when somebody holds a lease for one."""
+    return _leases(*_log(settings), lambda run_id: ledger(settings).status(run_id), settings, host())
 
 
 def leases_of(books: Ledger, settings: Settings, here: Host) -> Leases:
     """Wire the verbs on resources over a ledger that is open already."""
-    root, disk = settings.state_root, books.publisher.disk
-    turns = Turns(books.log, root, disk, settings.actor, settings.door)
-    files, world = LeaseFiles(books.log, root, disk, here.boot_id), World(root, here, processes.is_alive, books.status)
-    return Leases(root, books.log, turns, files, world, disk, Bells(root, disk), Asking(root))
+    return _leases(books.log, books.publisher.disk, books.status, settings, here)
+
+
+def _leases(
+    log: eventlog.FileLog,
+    disk: eventlog.Disk,
+    status: Callable[[str], tuple[str, int] | None],
+    settings: Settings,
+    here: Host,
+) -> Leases:
+    root = settings.state_root
+    turns = Turns(log, root, disk, settings.actor, settings.door)
+    files, world = LeaseFiles(log, root, disk, here.boot_id), World(root, here, processes.is_alive, status)
+    return Leases(root, log, turns, files, world, disk, Bells(root, disk), Asking(root))
 
 
 def clusters(settings: Settings) -> Clusters:
@@ -293,6 +307,12 @@ def ray_is_here() -> bool:
     except RayMissing:
         return False
     return True
+
+
+def _log(settings: Settings) -> tuple[eventlog.FileLog, eventlog.Disk]:
+    root = settings.state_root
+    disk = eventlog.Disk() if settings.sync else eventlog.UnsyncedDisk()
+    return eventlog.FileLog(StateLayout(root), disk=disk, acknowledged=stamps(root)), disk
 
 
 def _blobs(settings: Settings) -> eventlog.BlobStore:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from projections.lease_state import LeaseWish, Liveness, Pool, Waiter
+from merlin_es.lease_commands import Caller as Caller
+from merlin_es.lease_commands import Declare as Declare
+from merlin_es.lease_commands import Reserve as Reserve
+from projections.lease_state import LeaseWish
 
 OldStatus = Literal["blocked", "dry_run", "submitted", "error", "running", "completed", "failed", "cancelled"]
 OldClusterStatus = Literal["unavailable", "not_started", "active", "stopped", "error", "dry_run"]
@@ -116,50 +119,3 @@ class StartLocal:
     dashboard_port: int | None
     namespace: str
     durable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks something of a lease: `by` is the actor; a fence or the name of the owner shows that it is the holder.
-
-    With `force`, and a `reason`, it need not be.
-    """
-
-    by: str
-    at: str
-    owner: str | None = None
-    fence: int | None = None
-    force: bool = False
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reserve:
-    """Have all of `keys`, or any of `pool`; see projections.events.lease.ClaimQueued for the rest. `at` is the time.
-
-    Unless it `waits`, it is refused when it cannot be had at once.
-    """
-
-    claim_id: str
-    owner: str
-    at: str
-    keys: tuple[str, ...] = ()
-    pool: Pool | None = None
-    on_behalf_of: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    priority: int = 0
-    liveness: Liveness = field(default_factory=Liveness)
-    waits: bool = False
-    waiter: Waiter | None = None
-    idempotency_key: str | None = None
-    spec: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Declare:
-    """Say what a key is."""
-
-    key: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    description: str = ""
-    max_duration_s: float | None = None

@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from eventlog import BlobStore, Head
+from merlin_es import then
 from merlin_es.app import Merlin
 from merlin_es.commands import ForkRun, SubmitRun
 from merlin_es.errors import MerlinError, NotFound, Refused, Usage
 from merlin_es.fetch import fetch
-from merlin_es.moments import AtType, Point, find, last_by, parse
+from merlin_es.moments import Point, last_by
 from merlin_es.past import Past
 from merlin_es.redaction import restored
 from merlin_es.run_ids import new_run_id
@@ -23,8 +24,7 @@ from merlin_es.targetgen import forking
 from merlin_es.targetgen.target_dir import TargetDirectory
 from merlin_es.waiting import WORKFLOW
 from projections.artifacts import Artifact
-from projections.events.run import RUN_EVENTS
-from projections.layout import run_id_of, run_stream
+from projections.layout import run_stream
 from projections.projection import RunState
 from projections.run_record import RunRecord
 from projections.snapshots import Stand
@@ -64,16 +64,7 @@ class Forks:
 
     def point(self, name: str, moment: str | None) -> Point:
         """Give the event of a run that is meant; a type of event of its execution means what the run was then."""
-        stream = self.past.folded(name)
-        run_id = run_id_of(stream)
-        meant = None if moment is None else parse(moment, self.past.now())
-        execution = self.past.execution_of(run_id) if run_id and isinstance(meant, AtType) else None
-        if meant is None or execution is None or meant.type in RUN_EVENTS.types:  # type: ignore[union-attr]  # a type
-            return self.past.point(stream, moment)
-        log = self.past.elsewhere[execution]
-        found = find(meant, execution, log.read(execution))
-        event = next(log.read(execution, found.seq))
-        return Point(last_by(event.time, self.past.log.read(stream))[0] or 1, found.note, found.seq)
+        return then.point(self.past, name, moment)
 
     def fork(self, name: str, point: Point, changes: Changes, *, dry_run: bool = False) -> Forked:
         """Have a run go on from event `point` of the one called `name`, with something changed.

@@ -19,6 +19,7 @@ from merlin_es.errors import Ambiguous, NotFound, Usage
 
 SHOWN_MAX: Final = 3
 """How many events an error names on each side of what was meant."""
+TIMES: Final = "a date or time like 2026-11-23 or 2026-11-23T07:00Z, or how long ago, like 90m, 24h or 1h30m"
 FORMS: Final = "a number, a time like 2026-11-23T07:13Z, `2h ago`, the id of an event, or TYPE#N"
 
 _SPANS = re.compile(r"((?:\d{1,9}[smhdw])+)(?:\s*ago)?")
@@ -84,8 +85,16 @@ def parse(text: str, now: datetime) -> Moment:
     return AtTime(time_of(text, now))
 
 
-def time_of(text: str, now: datetime) -> str:
-    """Read a date, a time (ISO 8601, UTC unless it says otherwise), or how long ago; raises Usage."""
+def the_time(text: str, now: datetime) -> str:
+    """Read a time at which everything is to be looked at, where the number of an event says nothing; raises Usage."""
+    meant = parse(text, now)
+    if not isinstance(meant, AtTime):
+        raise Usage(f"--at {text} counts in one stream: name that, or give a time, or how long ago")
+    return meant.time
+
+
+def time_of(text: str, now: datetime, forms: str = FORMS) -> str:
+    """Read a date, a time (ISO 8601, UTC unless it says otherwise), or how long ago; raises Usage with the `forms`."""
     if match := _SPANS.fullmatch(text):
         try:
             then = now - sum((_span(*each.groups()) for each in _SPAN.finditer(match[1])), timedelta())
@@ -95,7 +104,7 @@ def time_of(text: str, now: datetime) -> str:
         try:
             then = datetime.fromisoformat(text)
         except ValueError:
-            raise Usage(f"{text!r} is no moment: give {FORMS}") from None
+            raise Usage(f"{text!r} is no moment: give {forms}") from None
     try:
         then = then.replace(tzinfo=then.tzinfo or UTC).astimezone(UTC)
     except OverflowError:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from merlin_es.ports import Host, ProcessId
+from merlin_es.hosts import Host, ProcessId
 from projections.layout import resources_path
 from projections.lease_state import Process, Tick
 from projections.statuses import TERMINAL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
@@ -13,12 +13,13 @@ from typing import Final, cast
 
 import msgspec
 
-from eventlog import Event, FileLog, Invalid
+from eventlog import Damaged, Event, FileLog, Invalid, NotReadable
 from eventlog.layout import LOG_NAME, stream_of
 from eventlog.present import has_log
 from merlin_es import moments
 from merlin_es.errors import NotFound, Usage
 from merlin_es.moments import AtSeq, AtTime, Point
+from merlin_es.waiting import WORKFLOW
 from projections import alignment, patch
 from projections.alignment import Pair
 from projections.causes import LED_TO_BY, Trail, is_of_the_same
@@ -91,7 +92,8 @@ class Difference:
 class Past:
     """The past of all streams of a state root, or of one execution, as `folds` says.
 
-    `now` is the wall clock, which only `2h ago` is read by. `elsewhere` are the logs of executions that were met.
+    `now` is the wall clock, which only `2h ago` is read by. `elsewhere` are the logs of executions that were met,
+    `gone` the target directories in which there is none any more, each with a run that was to carry it out.
     """
 
     log: FileLog
@@ -100,6 +102,8 @@ class Past:
     now: Callable[[], datetime]
     folds: Folds = STATE_ROOT
     elsewhere: dict[str, FileLog] = field(default_factory=dict)
+    gone: dict[str, str] = field(default_factory=dict)
+    _targets: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def stream(self, name: str) -> str:
         """Give the stream of that name, or of the run with that id; raises NotFound when it has no events."""
@@ -133,6 +137,12 @@ class Past:
                 return Point(meant.seq)
             return moments.find(meant, stream, self.log.read(stream, max(1, head.seq - moments.SHOWN_MAX + 1)))
         return moments.find(meant, stream, self.log.read(stream))
+
+    def begin(self, stream: str, moment: str | None) -> Point:
+        """Give the first event that is wanted: of a time the first one since then, which is the newest if none is."""
+        if moment is None or not isinstance(moments.parse(moment, self.now()), AtTime):
+            return Point(1) if moment is None else self.point(stream, moment)
+        return Point(min(self._first_since(stream, moment), self.log.head(stream).seq))
 
     def at(self, stream: str, seq: int) -> Stand:
         """Give the state of `stream` after event `seq`."""
@@ -224,6 +234,9 @@ class Past:
             wants = _since(self._time_since(since))
             for stream in self.log.streams():
                 timeline.add(stream, wants=wants)
+                run_id = run_id_of(stream)
+                if run_id is not None and (execution := self.execution_of(run_id)):
+                    timeline.add(execution, wants=wants)
             return
         run_id = run_id_of(self.stream(name))
         if run_id is not None and RESOURCES not in timeline and self._has_events(RESOURCES):
@@ -234,19 +247,36 @@ class Past:
 
     def execution_of(self, run_id: str) -> str | None:
         """Give the stream of the execution that lies in the target directory of a run; None when there is none."""
-        stream = run_stream(run_id)
-        record = self.at(stream, self.log.head(stream).seq).state.record
-        if record is None:
-            return None
-        layout = TargetLayout(Path(record.request.target_dir))
+        directory, workflow = self._target_of(run_id)
+        layout = TargetLayout(Path(directory))
         try:
-            execution = layout.stream()
+            execution = layout.stream() if directory else None
         except (Invalid, OSError):
             return None
         if execution is None or execution_id_of(execution) is None:
+            if workflow == WORKFLOW and not self._is_dry(run_id):
+                self.gone.setdefault(directory, run_id)
             return None
+        self.gone.pop(directory, None)
         self.elsewhere.setdefault(execution, FileLog(layout))
         return execution
+
+    def _target_of(self, run_id: str) -> tuple[str, str]:
+        """Give the target directory and the workflow of a run, which its first event says for good."""
+        if run_id not in self._targets:
+            try:
+                first = next(self.log.read(run_stream(run_id)), None)
+            except (Damaged, NotReadable):
+                first = None
+            data: Mapping[str, object] = first.data if first else {}
+            kept_a_log = first is not None and first.type != "run.imported"
+            workflow = str(data.get("workflow") or "") if kept_a_log else ""
+            self._targets[run_id] = (str(data.get("target_dir") or ""), workflow)
+        return self._targets[run_id]
+
+    def _is_dry(self, run_id: str) -> bool:
+        """Tell whether a run was only ever said, so that nothing was made for it."""
+        return any(event.type == "run.dry_run_recorded" for event in self.log.read(run_stream(run_id)))
 
     def follow(
         self, timeline: Timeline, name: str | None, since: str | None = None, stop: threading.Event | None = None

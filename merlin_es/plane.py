@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import takewhile
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eventlog import Damaged, NotReadable
+from merlin_es import then
 from merlin_es.moments import last_by
 from merlin_es.past import Past
 from merlin_es.waiting import WORKFLOW
 from projections.cluster import NOT_STARTED, ClusterRecord
 from projections.events.base import UnknownEvent
-from projections.events.execution import EXECUTION_EVENTS
-from projections.execution import ExecutionState, evolve
 from projections.index import Index, RunRow
 from projections.layout import CLUSTER, RESOURCES, run_stream
 from projections.lease_state import Resources
 from projections.line import line_for
 from projections.projection import cluster_json, run_json
+from projections.snapshots import Stand
 from projections.statuses import OPEN, STATUSES
 
 
@@ -82,6 +81,15 @@ class Plane:
     sick: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RunsThen:
+    """A list of runs as it was; `doubtful` and `sick` as for Plane."""
+
+    rows: tuple[RunRow, ...]
+    doubtful: list[str]
+    sick: dict[str, str]
+
+
 def at(time: str, past: Past, index: Index) -> Plane:
     """Give everything at a time (ISO 8601, UTC, as events have it)."""
     plane = Plane(time)
@@ -91,16 +99,52 @@ def at(time: str, past: Past, index: Index) -> Plane:
     counted: Counter[str] = Counter()
     executions: set[str] = set()
     for row in reversed(index.list()):
-        run = _run(row, past, plane)
-        if run:
+        if run := _row(row, past, plane):
             counted[run.status] += 1
             if row.workflow == WORKFLOW:
                 plane.questions.extend(_question(row.run_id, past, plane, executions))
             if run.status in OPEN or run.status == "lost":
-                plane.open.append(run)
+                plane.open.append(RunThen(run.run_id, run.status, run.workflow, run.updated_at, run.message))
     plane.runs = {status: counted[status] for status in STATUSES if counted[status]}
     plane.sick |= dict(index.sick())
     return plane
+
+
+def runs(
+    time: str,
+    past: Past,
+    index: Index,
+    *,
+    status: str | None = None,
+    target: str | None = None,
+    workflow: str | None = None,
+    source: str | None = None,
+    since: str | None = None,
+    limit: int | None = None,
+) -> RunsThen:
+    """List the runs that fit and were there at a time, the newest first; `status` is the one that they had."""
+    plane = Plane(time)
+    rows: list[RunRow] = []
+    for row in index.list(target=target, workflow=workflow, source=source, since=since):
+        found = _row(row, past, plane)
+        if found is not None and status in (None, found.status):
+            rows.append(found)
+        if len(rows) == limit:
+            break
+    return RunsThen(tuple(rows), plane.doubtful, plane.sick)
+
+
+def _row(row: RunRow, past: Past, plane: Plane) -> RunRow | None:
+    """Give the row of a run as it was then; None where it was not there, or nobody can tell."""
+    if row.updated_at <= plane.time or row.created_at > plane.time:
+        return row if row.created_at <= plane.time else None
+    stand = _stand(past, run_stream(row.run_id), plane)
+    record = stand.state.record if stand else None
+    if stand is None or record is None:
+        return None
+    document = run_json(record)
+    was = {name: document[name] for name in ("status", "updated_at", "message", "submission_id", "exit_code")}
+    return replace(row, **was, seq=stand.head.seq, h=stand.head.h)  # type: ignore[arg-type]  # the fields of a record
 
 
 def _keys(state: Resources | None) -> Iterator[Held]:
@@ -124,12 +168,8 @@ def _question(run_id: str, past: Past, plane: Plane, seen: set[str]) -> Iterator
     if stream is None or stream in seen:
         return
     seen.add(stream)
-    state = ExecutionState()
     try:
-        seq, _ = last_by(plane.time, past.elsewhere[stream].read(stream))
-        events = takewhile(lambda event: event.seq <= seq, past.elsewhere[stream].read(stream))
-        for recorded in EXECUTION_EVENTS.decode(events):
-            state = evolve(state, recorded)
+        state = then.execution(past, stream, plane.time)
     except (Damaged, NotReadable, UnknownEvent) as error:
         plane.sick[stream] = str(error)
         return
@@ -139,26 +179,18 @@ def _question(run_id: str, past: Past, plane: Plane, seen: set[str]) -> Iterator
             yield Open(run_id, request.id, request.question, options, request.created_at)
 
 
-def _run(row: RunRow, past: Past, plane: Plane) -> RunThen | None:
-    if row.updated_at <= plane.time:
-        return RunThen(row.run_id, row.status, row.workflow, row.updated_at, row.message)
-    if row.created_at > plane.time:
-        return None
-    state = _then(past, run_stream(row.run_id), plane)
-    if state is None or state.record is None:
-        return None
-    document = run_json(state.record)
-    names = ("run_id", "status", "workflow", "updated_at", "message")
-    return RunThen(**{name: document[name] for name in names})  # type: ignore[arg-type]  # the fields of a record
-
-
 def _then(past: Past, stream: str, plane: Plane) -> Any:  # noqa: ANN401  each stream has its own kind of state
-    """Give the state of a stream at that time; None when nothing of it was, or nobody can tell."""
+    stand = _stand(past, stream, plane)
+    return stand and stand.state
+
+
+def _stand(past: Past, stream: str, plane: Plane) -> Stand | None:
+    """Give a stream at that time; None when nothing of it was, or nobody can tell."""
     try:
         seq, is_doubtful = last_by(plane.time, past.log.read(stream))
         if is_doubtful:
             plane.doubtful.append(stream)
-        return past.at(stream, seq).state if seq else None
+        return past.at(stream, seq) if seq else None
     except (Damaged, NotReadable, UnknownEvent) as error:
         plane.sick[stream] = str(error)
         return None

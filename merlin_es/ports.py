@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+from merlin_es.hosts import Host as Host
+from merlin_es.hosts import ProcessId as ProcessId
 
 RayStatus = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 RAY_TERMINAL: frozenset[str] = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
@@ -138,15 +141,6 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessId:
-    """A process for good: its pid alone may be another one's tomorrow. `started` is in clock ticks since that boot."""
-
-    pid: int
-    started: int
-    boot_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Head:
     """A head that was started and has answered."""
 
@@ -223,13 +217,3 @@ class Witnesses(Protocol):
     def forbid(self, run_id: str) -> None:
         """Durably leave the tombstone that keeps every attempt of the run from starting."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """The clocks of this host: `now` in ISO 8601, `monotonic` in seconds, and the boot with its clock (s)."""
-
-    now: Callable[[], str]
-    monotonic: Callable[[], float]
-    boot_id: str
-    boottime: Callable[[], float]

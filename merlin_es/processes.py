@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from merlin_es.ports import ProcessId
+from merlin_es.hosts import ProcessId
 
 _PROC = Path("/proc")
 _STEP_S = 0.02
+_STAT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ class Entry:
         return self.state not in "ZXx"
 
 
+@cache
 def boot_id() -> str:
-    """Give the name of this boot of this host."""
+    """Give the name of this boot of this host, which no process outlives."""
     return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
@@ -146,9 +149,15 @@ def _descendants(roots: set[int], entries: dict[int, Entry]) -> set[int]:
 
 def _entry(pid: int) -> Entry | None:
     try:
-        text = (_PROC / str(pid) / "stat").read_bytes()
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)  # Not as a Path: a queue looks at all who wait, again and again.
     except OSError:
         return None
+    try:
+        text = os.read(fd, _STAT_BYTES)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
     # The second field is the name in brackets, and a name may hold brackets and spaces.
     fields = text[text.rindex(b")") + 2 :].split()
     return Entry(pid, int(fields[1]), int(fields[3]), int(fields[19]), fields[0].decode("ascii"))

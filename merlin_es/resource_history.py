@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from eventlog import Event
-from projections.events.base import Recorded
 from projections.events.lease import (
     ClaimAbandoned,
     ClaimCancelled,
@@ -26,10 +25,11 @@ from projections.events.lease import (
     ResourceEnabled,
     ResourceRetired,
 )
+from projections.events.recorded import Recorded
+from projections.lease_projection import LEASE_PROJECTION
 from projections.lease_state import NOTHING, Claim, Key, Lease, Resources
 from projections.leases import evolve, microseconds
 from projections.line import line_for, wants
-from projections.projection import LEASE_PROJECTION
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,21 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 import eventlog
 from eventlog.disk import make_directories
 from merlin_es.asking import Asking, Wish
 from merlin_es.bells import Bell, Bells
-from merlin_es.commands import Caller, Declare, Reserve
 from merlin_es.deciders import lease as rules
 from merlin_es.deciders.sight import Observer
 from merlin_es.errors import LeaseLost, NotFound, Refused, TimedOut, Usage
+from merlin_es.lease_commands import Caller, Declare, Reserve
 from merlin_es.lock_probe import require_locks
 from merlin_es.observer import World
 from merlin_es.processes import identify
@@ -35,15 +36,15 @@ from projections.events.lease import (
 )
 from projections.layout import RESOURCES, lease_name, resources_path
 from projections.lease_files import LeaseFiles
+from projections.lease_projection import LEASE_PROJECTION
 from projections.lease_state import Claim, Key, Lease, Process, Resources, is_claim_id, is_lease_id
-from projections.projection import LEASE_PROJECTION
 
 POLL_S: Final = 0.25
 """How long somebody who waits without a bell sleeps before it looks by itself."""
 BELL_POLL_S: Final = 1.0
 """The same with a bell, which is only missed where somebody died between a grant and its ring, or on another host."""
-PUBLISH_EVERY_S: Final = 1.0
-"""How often the files of leases are written while they go from hand to hand."""
+PUBLISH_EVERY_S: Final = 5.0
+"""How often the files of leases are written while they go from hand to hand: a sync waits for names that are new."""
 WAITER_TTL_S: Final = 30.0
 """After this long without a word, who waits is taken to be gone."""
 BEATS: Final = 3
@@ -169,13 +170,11 @@ class Leases:
             self._probed = True
         now_s = self.world.host.boottime()
         reaps = not decisions or not 0 <= now_s - self._reaped_s < REAP_EVERY_S
-        turn = self.turns.take(*([self._reap] if reaps else []), *decisions, key=key, asked=self._asked)
+        first = [self._reap] if reaps else []
+        turn = self.turns.take(*first, *decisions, key=key, asked=self._asked, ring=self.bells.ring)
         self._reaped_s = now_s if reaps else self._reaped_s
-        if turn.events or turn.others:
-            for name in turn.bells:
-                self.bells.ring(name)
-            if publishes:
-                self._publish(turn.state, turn.head, turn)
+        if publishes and (turn.events or turn.others):
+            self._publish(turn.state, turn.head, turn)
         return turn
 
     def _asked(self) -> list[Asked]:
@@ -189,19 +188,19 @@ class Leases:
 
         return Asked(wish.actor, decide)
 
-    def _asks(self, command: Reserve, limit_s: float | None) -> bool:
+    def _asks(self, command: Reserve, limit_s: float | None, state: Resources) -> bool:
         """Ask to be put in line by whoever decides next, where somebody holds what is wanted and so will."""
         if command.waiter is None or not command.waiter.bell or (limit_s is not None and limit_s <= ASKED_S):
             return False
-        state = self.turns.last()
-        return any(state.holder(key) for key in command.keys) and self.asking.ask(Wish(self.actor, command))
+        return any(map(state.holder, command.keys)) and self.asking.ask(Wish(self.actor, command))
 
     def _reserve(
         self, command: Reserve, key: str | None, limit_s: float | None, tell: Tell | None
     ) -> tuple[Lease, ...]:
-        def decide(state: Resources) -> rules.Events:
+        def reserve(state: Resources) -> rules.Events:
             return rules.reserve(replace(command, at=self.world.host.now()), self.actor, state, self.world.look())
 
+        decide: Decide = reserve
         if not command.waits:
             return _of(command.claim_id, self.take(decide, key=key).state)
         with self.bells.one() as ringing:
@@ -209,10 +208,12 @@ class Leases:
             if command.waiter is not None:
                 command = replace(command, waiter=replace(command.waiter, bell=ringing.name))
             try:
-                if key is None and self._asks(command, limit_s):
-                    rung = ringing.wait(ASKED_S)
-                    if _knows(command.claim_id, self.turns.last()):
-                        return self._wait(command.claim_id, ringing, begun_s, limit_s, tell, rung=rung)
+                since = None if key else self.turns.kept()
+                if since and self._asks(command, limit_s, since[0]):
+                    seen = self._rung(command.claim_id) if ringing.wait(ASKED_S) else None
+                    if _knows(command.claim_id, seen or self.turns.last()):
+                        return self._wait(command.claim_id, ringing, begun_s, limit_s, tell, seen=seen)
+                    decide = self._unless_heard(command.claim_id, since[1].seq, decide)
                 turn = self.take(decide, key=key, publishes=False)
                 if leases := _of(command.claim_id, turn.state):
                     self._publish(turn.state, turn.head, turn)
@@ -224,6 +225,16 @@ class Leases:
                 self._give_up(command.claim_id)
                 raise
 
+    def _unless_heard(self, claim_id: str, since: int, decide: Decide) -> Decide:
+        """Decide, unless somebody has put that claim in line since, and all that came of it has ended already."""
+
+        def decide_once(state: Resources) -> rules.Events:
+            news = LEASE_PROJECTION.codec.decode(self.log.read(RESOURCES, since + 1))
+            heard = any(getattr(recorded.event, "claim_id", None) == claim_id for recorded in news)
+            return () if heard else tuple(decide(state))
+
+        return decide_once
+
     def _wait(
         self,
         claim_id: str,
@@ -232,16 +243,19 @@ class Leases:
         limit_s: float | None,
         tell: Tell | None,
         *,
-        rung: bool = False,
+        seen: Resources | None = None,
     ) -> tuple[Lease, ...]:
-        """Wait until a claim is granted; raises what became of it otherwise."""
+        """Wait until a claim is granted; raises what became of it otherwise.
+
+        `seen` is what there was to see after the bell has rung, if it has.
+        """
         clock, beaten_s, poll_s = self.world.host.monotonic, begun_s, BELL_POLL_S if ringing.name else POLL_S
         while True:
             left_s = poll_s if limit_s is None else min(poll_s, begun_s + limit_s - clock())
-            if not rung:
-                ringing.wait(left_s)
-            rung = False
-            if (leases := _of(claim_id, self.turns.last())) and not any(lease.guard for lease in leases):
+            if seen is None and ringing.wait(left_s):
+                seen = self._rung(claim_id)
+            leases, seen = _of(claim_id, seen or self.turns.last()), None
+            if leases and not any(lease.guard for lease in leases):
                 return leases
             state, is_durable = self.turns.look()
             if leases := _of(claim_id, state):
@@ -263,6 +277,11 @@ class Leases:
                 self._publish_late(state)
                 if tell:
                     tell(claim, state)
+
+    def _rung(self, claim_id: str) -> Resources:
+        """Give the state in which something has become of a claim: whoever has rung may just be storing it."""
+        state = self.turns.last()
+        return state if _of(claim_id, state) else self.turns.settled()
 
     def _accept(self, lease_id: str) -> Decide:
         return lambda state: rules.accept(lease_id, state)
@@ -302,7 +321,7 @@ class Leases:
 
     def _reserve_once(self, command: Reserve, limit_s: float | None, tell: Tell | None) -> tuple[Lease, ...]:
         """Reserve under an idempotency key, or give what was reserved under it before."""
-        said = asdict(replace(command, claim_id="", at="", waits=False, waiter=None, spec=""))
+        said = msgspec.to_builtins(replace(command, claim_id="", at="", waits=False, waiter=None, spec=""))
         said["liveness"].pop("process")
         spec = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         key = f"reserve:{hashlib.sha256(str(command.idempotency_key).encode()).hexdigest()}"

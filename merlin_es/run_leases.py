@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import eventlog
-from merlin_es.commands import Reserve
 from merlin_es.deciders import lease, run
 from merlin_es.errors import Unsatisfiable
 from merlin_es.failpoints import reach
+from merlin_es.lease_commands import Reserve
 from merlin_es.ledger import Ledger
 from merlin_es.resources import Leases
 from projections.events.run import RunEvent

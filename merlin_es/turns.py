@@ -14,9 +14,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 import eventlog
 from eventlog.disk import make_directories
@@ -26,11 +27,18 @@ from eventlog.tip import surely_ends_at
 from merlin_es.errors import MerlinError, Refused
 from merlin_es.failpoints import reach
 from projections.checkpoint import Checkpoint
-from projections.events.base import Recorded
-from projections.events.lease import ClaimQueued, LeaseEvent
+from projections.events.lease import (
+    ClaimAbandoned,
+    ClaimCancelled,
+    ClaimQueued,
+    ClaimTimedOut,
+    LeaseEvent,
+    LeaseGranted,
+)
+from projections.events.recorded import Recorded
 from projections.layout import RESOURCES, resources_path
+from projections.lease_projection import LEASE_PROJECTION
 from projections.lease_state import NOTHING, Lease, Resources
-from projections.projection import LEASE_PROJECTION
 
 LOCK_LIMIT_S: Final = 30.0
 """How long somebody waits for a turn. Turns are milliseconds; who takes longer is stopped or stuck."""
@@ -48,17 +56,15 @@ _NOW: Final = "9999-12-31T23:59:59.999999Z"
 Decide = Callable[[Resources], Sequence[LeaseEvent]]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What somebody wants to have decided who does not take a turn itself."""
 
     actor: str
     decide: Decide
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told.
+class Turn(Struct, frozen=True):
+    """What a turn came to: the state after it, its head, and what was appended.
 
     `before` is the head that it began on, and `touched` has the leases that it was about, each with its last head.
     `others` is what was appended for those who had asked.
@@ -67,7 +73,6 @@ class Turn:
     state: Resources
     head: eventlog.Head
     events: tuple[LeaseEvent, ...]
-    bells: tuple[str, ...] = ()
     before: eventlog.Head | None = None
     touched: Mapping[str, tuple[Lease, eventlog.Head]] = field(default_factory=dict)
     others: tuple[LeaseEvent, ...] = ()
@@ -106,49 +111,71 @@ class Turns:
         kept = self.kept()
         return kept[0] if kept is not None else NOTHING
 
+    def settled(self) -> Resources:
+        """Give the state after the turn that goes on now, if one does, all of it durable."""
+        with self._turn():
+            return self.last()
+
     def take(
-        self, *decisions: Decide, key: str | None = None, asked: Callable[[], Sequence[Asked]] = lambda: ()
+        self,
+        *decisions: Decide,
+        key: str | None = None,
+        asked: Callable[[], Sequence[Asked]] = lambda: (),
+        ring: Callable[[str], None] = lambda _bell: None,
     ) -> Turn:
         """Append what each of the decisions makes of the state, each at once; `key` is that of the last one.
 
         What was `asked` by then is in the append of the first of them. What this returns is durable, also where nothing
-        was appended.
+        was appended. Who waits no longer is told at its bell as soon as that is durable: it wakes up while the state is
+        stored.
         """
         with self._turn():
-            state, head = self._at_head()
+            state, head = (self._checkpoint.load() if decisions else None) or self._at_head()
             before: eventlog.Head | None = head
             touched: dict[str, tuple[Lease, eventlog.Head]] = {}
             done: list[LeaseEvent] = []
             others: list[LeaseEvent] = []
-            bells: list[str] = []
             wishes = asked()
             if wishes and (key is not None or not decisions):
                 decisions = (*decisions[:-1], _nothing, *decisions[-1:])
             for place, decide in enumerate(decisions, 1 - len(decisions)):
                 with_wishes = wishes and place == (0 if key is None else -1)
-                turn = self._append(decide, state, head, None if place else key, wishes if with_wishes else ())
-                bells.extend(_bells(state, turn))
+                said = wishes if with_wishes else ()
+                turn = self._append(decide, state, head, None if place else key, said, ring)
                 others.extend(turn.others)
                 if turn.before != head:
                     before = None  # Somebody has appended in between, without a turn.
                 state, head = turn.state, turn.head
                 done.extend(turn.events)
                 touched |= turn.touched
-            return Turn(state, head, tuple(done), tuple(bells), before, touched, tuple(others))
+            return Turn(state, head, tuple(done), before, touched, tuple(others))
 
     def _append(
-        self, decide: Decide, state: Resources, head: eventlog.Head, key: str | None, asked: Sequence[Asked]
+        self,
+        decide: Decide,
+        state: Resources,
+        head: eventlog.Head,
+        key: str | None,
+        asked: Sequence[Asked],
+        ring: Callable[[str], None],
     ) -> Turn:
+        is_sure = False
         for _ in range(CONFLICTS_MAX):
-            said = self._said(asked, state)
-            others = len(said)
-            drafted = _drafted(said, state)
+            said, drafted = _said(asked, state)
+            others, refusal = len(said), None
             try:
-                said += [(self.actor, event) for event in decide(drafted)]
-            except MerlinError:
+                said += [(self.actor, event.checked()) for event in decide(drafted)]
+            except MerlinError as error:
+                refusal = error
+            if not is_sure and (refusal or not said):  # Else the append sees whether this is where the log ends.
+                is_sure, decided = True, head
+                state, head = self._at_head()
+                if head != decided:
+                    continue
+            if refusal:
                 if said:
-                    self._append(_nothing, state, head, None, asked)
-                raise
+                    self._append(_nothing, state, head, None, asked, ring)
+                raise refusal
             if not said:
                 return Turn(state, head, (), before=head)
             events = tuple(event for _, event in said)
@@ -165,6 +192,8 @@ class Turns:
             if appended.repeated:
                 state, head = self._at_head()
                 return Turn(state, head, ())
+            for bell in _bells(state, events[:others], events[others:]):
+                ring(bell)
             touched, before = {}, head
             for state, head in LEASE_PROJECTION.fold_own(appended.news, events, state):  # noqa: B020  the last pair goes on
                 if state.touched is not None:
@@ -173,14 +202,6 @@ class Turns:
             own = events[others:]
             return Turn(state, head, own, before=before, touched=touched, others=events[:others])
         raise MerlinError(f"{RESOURCES} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
-
-    def _said(self, asked: Sequence[Asked], state: Resources) -> list[tuple[str, LeaseEvent]]:
-        """Decide what others have asked; who is refused is told so in a turn of its own."""
-        said: list[tuple[str, LeaseEvent]] = []
-        for each in asked:
-            with suppress(Refused):
-                said += [(each.actor, event) for event in each.decide(_drafted(said, state))]
-        return said
 
     def _at_head(self) -> tuple[Resources, eventlog.Head]:
         """Give the state at the end of the log, all of it durable."""
@@ -243,20 +264,26 @@ def _nothing(_state: Resources) -> Sequence[LeaseEvent]:
     return ()
 
 
-def _drafted(said: Sequence[tuple[str, LeaseEvent]], state: Resources) -> Resources:
-    """Give the state as it will be after what has been said so far."""
-    for place, (actor, event) in enumerate(said):
-        state = LEASE_PROJECTION.evolve(state, Recorded(DRAFTED + place, _NOW, actor, "", event))
-    return state
+def _said(asked: Sequence[Asked], state: Resources) -> tuple[list[tuple[str, LeaseEvent]], Resources]:
+    """Decide what others have asked, and give the state after it; who is refused is told so in a turn of its own."""
+    said: list[tuple[str, LeaseEvent]] = []
+    for each in asked:
+        with suppress(Refused):
+            for event in each.decide(state):
+                said.append((each.actor, event.checked()))
+                state = LEASE_PROJECTION.evolve(state, Recorded(DRAFTED + len(said), _NOW, each.actor, "", event))
+    return said, state
 
 
-def _bells(before: Resources, turn: Turn) -> Iterator[str]:
-    """Give the bells of the claims that wait no longer."""
-    waiters = {claim_id: claim.waiter for claim_id, claim in before.claims.items()}
-    waiters |= {event.claim_id: event.waiter for event in turn.others if isinstance(event, ClaimQueued)}
-    for claim_id, waiter in waiters.items():
-        if waiter is not None and waiter.bell and claim_id not in turn.state.claims:
-            yield waiter.bell
+def _bells(before: Resources, others: Sequence[LeaseEvent], own: Sequence[LeaseEvent]) -> Iterator[str]:
+    """Give the bells of the claims that wait no longer, those that others have just asked for among them."""
+    asked = {event.claim_id: event.waiter for event in others if isinstance(event, ClaimQueued)}
+    for event in (*others, *own):
+        if isinstance(event, LeaseGranted | ClaimCancelled | ClaimAbandoned | ClaimTimedOut):
+            claim = before.claims.get(event.claim_id)
+            waiter = claim.waiter if claim else asked.get(event.claim_id)
+            if waiter is not None and waiter.bell and getattr(event, "place", 1) == 1:
+                yield waiter.bell
 
 
 _all: weakref.WeakSet[Turns] = weakref.WeakSet()

@@ -5,10 +5,9 @@ The frequent verbs come through here, so nothing heavy is imported before it is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from merlin_es import waiting
 from merlin_es.errors import NotFound, Usage
@@ -18,8 +17,13 @@ from projections.statuses import STATUSES, TERMINAL
 if TYPE_CHECKING:
     from merlin_es.settings import Settings
 
-_AGO = re.compile(r"(\d{1,9})([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+class Listed(NamedTuple):
+    """Runs as lists show them; `sick` are streams that could not be read, `doubtful` those whose clocks went back."""
+
+    rows: Sequence[Mapping[str, Any]]
+    sick: Mapping[str, str] = {}
+    doubtful: Sequence[str] = ()
 
 
 def status(settings: Settings, run_id: str, *, cached: bool) -> Mapping[str, Any]:
@@ -55,44 +59,44 @@ def runs(
     source: str | None,
     since: str | None,
     limit: int,
-) -> Sequence[Mapping[str, Any]]:
-    """List runs from the index, the newest first."""
+    at: str | None = None,
+) -> Listed:
+    """List runs from the index, the newest first, or as they were at a time."""
     from dataclasses import asdict
 
     from projections.index import Index
 
     if status is not None and status not in STATUSES:
         raise Usage(f"{status!r} is not the status of a run: use one of {', '.join(STATUSES)}")
+    now = datetime.now(UTC)
+    begin = None if since is None else _since(since, now)
+    if at is not None:
+        from merlin_es import bootstrap, plane
+        from merlin_es.moments import the_time
+
+        time, past, index = the_time(at, now), bootstrap.past(settings), bootstrap.ledger(settings).index
+        found = plane.runs(
+            time,
+            past,
+            index,
+            status=status,
+            target=target,
+            workflow=workflow,
+            source=source,
+            since=begin,
+            limit=limit,
+        )
+        return Listed([asdict(row) for row in found.rows], found.sick, found.doubtful)
     rows = Index(settings.state_root).list(
-        status=status,
-        target=target,
-        workflow=workflow,
-        source=source,
-        since=None if since is None else moment(since, datetime.now(UTC)),
-        limit=limit,
+        status=status, target=target, workflow=workflow, source=source, since=begin, limit=limit
     )
-    return [asdict(row) for row in rows]
+    return Listed([asdict(row) for row in rows])
 
 
-def moment(text: str, now: datetime) -> str:
-    """Read `90m`, `24h`, `7d` as that long ago, or a date or time (ISO 8601, UTC unless it says otherwise)."""
-    if match := _AGO.fullmatch(text):
-        try:
-            then = now - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        except OverflowError:
-            raise Usage(f"{text!r} is before all time: give a shorter one") from None
-    else:
-        try:
-            then = datetime.fromisoformat(text)
-        except ValueError:
-            raise Usage(
-                f"{text!r} is no time: write 2026-11-23, 2026-11-23T07:00, or 90m, 24h, 7d for that long ago"
-            ) from None
-        try:
-            then = then.replace(tzinfo=then.tzinfo or UTC).astimezone(UTC)
-        except OverflowError:
-            raise Usage(f"{text!r} is outside of all time: give one nearer to now") from None
-    return then.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+def _since(text: str, now: datetime) -> str:
+    from merlin_es.moments import TIMES, time_of
+
+    return time_of(text, now, TIMES)
 
 
 def _with_execution(known: Mapping[str, Any]) -> Mapping[str, Any]:

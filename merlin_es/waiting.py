@@ -27,6 +27,11 @@ def execution(workflow: str, target_dir: str) -> Mapping[str, Any] | None:
     match document:
         case {"current_task": str(current), "tasks": dict(tasks)} if isinstance(tasks.get(current), dict):
             message = tasks[current].get("message")
+    return standing(document, message)
+
+
+def standing(document: Mapping[str, Any], message: str | None) -> Mapping[str, Any]:
+    """Give of `execution_state.json` where the execution stands; `message` is that of its current task."""
     return {name: document.get(name) for name in _FIELDS} | {"message": message}
 
 

@@ -23,12 +23,11 @@ from eventlog.frame import origin
 from eventlog.lock import lock
 from projections.fresh import LEASE_FOLD, Stamp, read_document, stamp_of
 from projections.layout import RESOURCES, StateLayout, catalog_path, lease_name, leases_path, resources_path
+from projections.lease_projection import CATALOG_NAME, LEASE_PROJECTION, lease_file
 from projections.lease_state import NOTHING, Lease, Resources
-from projections.projection import LEASE_PROJECTION, file_names, lease_file
 from projections.verdict import Verdict, orphan, verdict_of
 
 LOCK_LIMIT_S: Final = 30.0
-[_CATALOG] = file_names(RESOURCES)
 
 
 class LeaseFiles:
@@ -39,6 +38,7 @@ class LeaseFiles:
         self._root = root
         self._disk = disk
         self._boot = boot
+        self._catalog = str(catalog_path(root))
 
     def publish(self, head: Head) -> bool:
         """Write what has changed up to `head`, which is durable; False when somebody else is at it."""
@@ -60,7 +60,7 @@ class LeaseFiles:
     def are_new(self, age_s: float) -> bool:
         """Tell whether they were written within so many seconds; False where a clock was set back."""
         with suppress(OSError):
-            return 0 <= time.time() - catalog_path(self._root).stat().st_mtime < age_s
+            return 0 <= time.time() - os.stat(self._catalog).st_mtime < age_s
         return False
 
     def publish_turn(
@@ -74,7 +74,7 @@ class LeaseFiles:
                 return False
             for lease_id, (lease, at) in touched.items():
                 self._write(lease_name(lease_id), lease_file(lease, at))
-            self._write(_CATALOG, LEASE_PROJECTION.files(RESOURCES, state, head)[_CATALOG])
+            self._write(CATALOG_NAME, LEASE_PROJECTION.files(RESOURCES, state, head)[CATALOG_NAME])
             return True
 
     def publish_all(self) -> None:
@@ -91,12 +91,12 @@ class LeaseFiles:
         """Compare every file with the log. Only what goes on is kept in memory, and the ids of what has ended."""
         files: dict[str, _Compared] = {}
         seen: set[str] = set()
-        catalog, then = _content(self._root / _CATALOG), None
-        stamp = stamp_of(read_document(self._root / _CATALOG) or {})
+        catalog, then = _content(self._root / CATALOG_NAME), None
+        stamp = stamp_of(read_document(self._root / CATALOG_NAME) or {})
         state, head = NOTHING, origin(RESOURCES).head
         for state, head in LEASE_PROJECTION.states(self._log.read(RESOURCES), NOTHING):
             if stamp and stamp.head == head:
-                then = LEASE_PROJECTION.files(RESOURCES, state, head)[_CATALOG]
+                then = LEASE_PROJECTION.files(RESOURCES, state, head)[CATALOG_NAME]
             if (lease := state.touched) is None:
                 continue
             name = lease_name(lease.lease_id)
@@ -108,15 +108,15 @@ class LeaseFiles:
         for compared in files.values():
             yield compared.verdict
         if head.seq:
-            content = LEASE_PROJECTION.files(RESOURCES, state, head)[_CATALOG]
+            content = LEASE_PROJECTION.files(RESOURCES, state, head)[CATALOG_NAME]
             is_of_other_fold = stamp is not None and stamp.fold != LEASE_FOLD
-            yield verdict_of(_CATALOG, catalog, content, then, is_of_other_fold=is_of_other_fold)
+            yield verdict_of(CATALOG_NAME, catalog, content, then, is_of_other_fold=is_of_other_fold)
         yield from self.orphans(seen, with_catalog=not head.seq)
 
     def orphans(self, seen: set[str], *, with_catalog: bool) -> Iterator[Verdict]:
         """Name the files that are of no lease of the log."""
         there = sorted(f"{RESOURCES}/leases/{path.name}" for path in leases_path(self._root).glob("*.json"))
-        for name in [*there, *([_CATALOG] if with_catalog else [])]:
+        for name in [*there, *([CATALOG_NAME] if with_catalog else [])]:
             if name not in seen and (self._root / name).exists():
                 yield orphan(name)
 
@@ -126,16 +126,16 @@ class LeaseFiles:
         if at.seq and ((first := next(events, None)) is None or first.head != at):
             self._write_all(head)  # It was written from another log.
             return
-        files: dict[str, bytes] = {}
+        touched: dict[str, tuple[Lease, Head]] = {}
         for state, at in LEASE_PROJECTION.states(events, state):  # noqa: B020  the last pair is the answer
             if state.touched is not None:
-                files[lease_name(state.touched.lease_id)] = lease_file(state.touched, at)
+                touched[state.touched.lease_id] = state.touched, at
             if at.seq >= head.seq:
                 break
         make_directories(self._disk, leases_path(self._root))
-        for name, content in files.items():
-            self._write(name, content)
-        self._write(_CATALOG, LEASE_PROJECTION.files(RESOURCES, state, at)[_CATALOG])
+        for lease_id, (lease, then) in touched.items():
+            self._write(lease_name(lease_id), lease_file(lease, then))
+        self._write(CATALOG_NAME, LEASE_PROJECTION.files(RESOURCES, state, at)[CATALOG_NAME])
 
     def _write_all(self, head: Head) -> None:
         make_directories(self._disk, leases_path(self._root))
@@ -149,7 +149,7 @@ class LeaseFiles:
         for name, content in live.items():
             self._write_if_other(name, content)
         if at.seq:
-            self._write_if_other(_CATALOG, LEASE_PROJECTION.files(RESOURCES, state, at)[_CATALOG])
+            self._write_if_other(CATALOG_NAME, LEASE_PROJECTION.files(RESOURCES, state, at)[CATALOG_NAME])
             if self._boot:
                 self._write(f"{RESOURCES}/compared", self._boot.encode() + b"\n")
 

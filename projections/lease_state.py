@@ -2,7 +2,7 @@
 
 The state of the stream `resources`, without the leases that have ended: it is as large as what goes on, however long
 the past. Nothing here needs the vocabulary of events, so that a list of what is held does not either. What each turn
-reads, changes and stores is a struct, which does that ten times as fast as a dataclass; what events have too is none.
+reads, changes and stores is a struct, which does that ten times as fast as a dataclass; what runs record too is none.
 """
 
 from __future__ import annotations
@@ -25,16 +25,14 @@ KeyStatus = Literal["ENABLED", "DRAINING", "RETIRED"]
 Ending = Literal["released", "expired", "revoked"]
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """A moment by a clock that nobody can set: seconds since a boot, which is named."""
 
     boot_id: str
     boottime_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """A process for good; `started` is in clock ticks since that boot."""
 
     pid: int
@@ -51,8 +49,7 @@ class Pool:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Liveness:
+class Liveness(msgspec.Struct, frozen=True):
     """What shows that a holder is alive: renewals, a run that goes on, a process; nothing of it is `manual`."""
 
     ttl_s: float | None = None
@@ -75,8 +72,7 @@ class Liveness:
 _MANUAL: Final = Liveness()
 
 
-@dataclass(frozen=True, slots=True)
-class Waiter:
+class Waiter(msgspec.Struct, frozen=True):
     """What shows that somebody still waits: renewals at least every `ttl_s` seconds, and a process.
 
     It is to be told at the `bell`, where there is one.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, TypeVar, assert_never
 
 from msgspec.structs import replace
 
-from projections.events.base import Recorded
 from projections.events.lease import (
     ClaimAbandoned,
     ClaimCancelled,
@@ -29,6 +29,7 @@ from projections.events.lease import (
     ResourceRetired,
     ResourcesLogRepaired,
 )
+from projections.events.recorded import Recorded
 from projections.lease_state import (
     NOTHING,
     RECENT_MAX,
@@ -170,13 +171,17 @@ def _outlives_its_waiter(claim: Claim) -> bool:
 
 
 def _overtaken(state: Resources, claim: Claim, keys: tuple[str, ...]) -> Mapping[str, Claim]:
-    """Count, for all who came earlier and want one of these keys, that somebody else got it."""
-    return {
-        name: replace(other, overtaken=other.overtaken + 1)
-        if other.seq < claim.seq and not is_beside(other, state) and any(wants(other, key, state) for key in keys)
-        else other
-        for name, other in state.claims.items()
-    }
+    """Count, for all who came earlier and want one of these keys, that somebody else got it.
+
+    Claims stand in the order in which they came, and most often the first of them is who has got it.
+    """
+    counted: dict[str, Claim] = {}
+    for name, other in state.claims.items():
+        if other.seq >= claim.seq:
+            break
+        if not is_beside(other, state) and any(wants(other, key, state) for key in keys):
+            counted[name] = replace(other, overtaken=other.overtaken + 1)
+    return {**state.claims, **counted} if counted else state.claims
 
 
 def _transferred(state: Resources, event: LeaseTransferred, time: str) -> Resources:
@@ -250,8 +255,11 @@ def _with_lease(state: Resources, lease: Lease) -> Resources:
 
 
 def _without(values: Mapping[str, V], name: str) -> Mapping[str, V]:
-    return {key: value for key, value in values.items() if key != name}
+    left = dict(values)
+    left.pop(name, None)
+    return left
 
 
+@lru_cache(maxsize=64)
 def _moment(time: str) -> int:
     return (datetime.fromisoformat(time) - _EPOCH) // _US

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, TypeAlias
 
-import msgspec
-
-from eventlog import Event, EventLog, Head, Invalid
-from eventlog.frame import origin
-from projections import artifacts, cluster, leases, run_record
+from eventlog import Head, Invalid
+from projections import artifacts, cluster, run_record
 from projections.artifacts import ArtifactIndex
 from projections.cluster import NOT_STARTED, ClusterRecord
-from projections.events.base import Codec, DomainEvent, Recorded
+from projections.events.base import Recorded
 from projections.events.cluster import CLUSTER_EVENTS, ClusterEvent
-from projections.events.lease import LEASE_EVENTS, LeaseEvent
 from projections.events.run import RUN_EVENTS, RunEvent
-from projections.fresh import CLUSTER_FOLD, LEASE_FOLD, RUN_FOLD
+from projections.folding import Files as Files
+from projections.folding import Projection as Projection
+from projections.folding import all_of, as_bytes, some_of, stamp
+from projections.fresh import CLUSTER_FOLD, RUN_FOLD
 from projections.layout import (
     ARTIFACTS,
     BOOTSTRAP,
-    CATALOG,
     CLUSTER,
     RESOURCES,
     RUN_RECORD,
@@ -29,13 +27,13 @@ from projections.layout import (
     lease_name,
     run_id_of,
 )
-from projections.lease_state import NOTHING, Lease, Resources
+from projections.lease_projection import CATALOG_NAME
+from projections.lease_projection import LEASE_PROJECTION as LEASE_PROJECTION
+from projections.lease_projection import catalog_json as catalog_json
+from projections.lease_projection import lease_file as lease_file
+from projections.lease_projection import lease_json as lease_json
 from projections.run_record import RunRecord
 
-S = TypeVar("S")
-E = TypeVar("E", bound=DomainEvent)
-Files: TypeAlias = Mapping[str, bytes]
-"""What is in each file, by its path under the state root, in the order in which they are to be written."""
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, object] | None"
 
 ENGINE: Final = "ray"
@@ -55,56 +53,6 @@ _ELSEWHERE: Final = frozenset({"request", "seq"})
 """Fields of a record that are not written under their names: one is spread out, the other stands in the stamp."""
 _RARE: Final = frozenset({"forked_from", "imported", "redacted", "sealed_at", "tenancy"})
 """Fields that are written where they say something: files from before there were such look the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Projection(Generic[S, E]):
-    """The fold of one kind of stream from `origin` on, and the `files` that are its state written out.
-
-    `version` changes with the fold and with the look of its files. The file that carries the stamp is written last.
-    """
-
-    version: int
-    codec: Codec[Any]
-    origin: S
-    evolve: Callable[[S, Recorded[E]], S]
-    files: Callable[[str, S, Head], Files]
-
-    def states(self, events: Iterable[Event], state: S) -> Iterator[tuple[S, Head]]:
-        """Fold `events` on top of `state`; yield what it is after each of them."""
-        heads: list[Head] = []
-
-        def noted() -> Iterator[Event]:
-            for event in events:
-                heads[:] = [event.head]
-                yield event
-
-        for recorded in self.codec.decode(noted()):
-            state = self.evolve(state, recorded)
-            yield state, heads[0]
-
-    def fold(self, events: Iterable[Event], state: S, head: Head) -> tuple[S, Head]:
-        """Fold `events` on top of `state` at `head`; give what it is then, and the head."""
-        for state, head in self.states(events, state):  # noqa: B007, B020  the last pair is the answer
-            pass
-        return state, head
-
-    def fold_own(self, events: Iterable[Event], said: Sequence[E], state: S) -> Iterator[tuple[S, Head]]:
-        """Fold `events` of which the last ones are what this process has `said` and just appended, like `states`.
-
-        What was validated when it was said is not decoded again: what would be read back is the same.
-        """
-        events = list(events)
-        others = len(events) - len(said)
-        for state, head in self.states(events[:others], state):  # noqa: B020  the last state goes on
-            yield state, head
-        for event, own in zip(events[others:], said, strict=True):
-            state = self.evolve(state, Recorded(event.seq, event.time, event.actor, event.door, own))
-            yield state, event.head
-
-    def fold_all(self, stream: str, log: EventLog) -> tuple[S, Head]:
-        """Fold all that there is of `stream`."""
-        return self.fold(log.read(stream), self.origin, origin(stream).head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +92,7 @@ def file_names(stream: str) -> tuple[str, ...]:
     if stream == CLUSTER:
         return (f"cluster/{BOOTSTRAP}",)
     if stream == RESOURCES:
-        return (f"{RESOURCES}/{CATALOG}",)
+        return (CATALOG_NAME,)
     directory = f"runs/{run_id_of(stream)}"
     return tuple(f"{directory}/{name}" for name in (RUN_REQUEST, ARTIFACTS, RUN_RECORD))
 
@@ -204,7 +152,7 @@ def all_files(stream: str, state: Any, head: Head) -> Files:  # noqa: ANN401  ea
 def run_document(record: RunRecord, head: Head) -> dict[str, object]:
     """Give `run_record.json`: the fields that it has always had, in that order, then the new ones."""
     request, attempt = record.request, record.attempt
-    document = _some(request, _REQUEST) | {
+    document = some_of(request, _REQUEST) | {
         "engine": ENGINE,
         "status": record.status,
         "cluster_address": attempt.cluster_address if attempt else None,
@@ -214,8 +162,8 @@ def run_document(record: RunRecord, head: Head) -> dict[str, object]:
     }
     for part in (request, record):
         new = [each.name for each in fields(part) if each.name not in document and not _is_unsaid(part, each.name)]
-        document |= _some(part, [name for name in new if name not in _ELSEWHERE])
-    return document | {"as_of": _stamp(head, RUN_FOLD)}
+        document |= some_of(part, [name for name in new if name not in _ELSEWHERE])
+    return document | {"as_of": stamp(head, RUN_FOLD)}
 
 
 def _is_unsaid(part: object, name: str) -> bool:
@@ -232,33 +180,7 @@ def run_json(record: RunRecord) -> dict[str, object]:
 
 def cluster_json(record: ClusterRecord) -> dict[str, object]:
     """Give the cluster as `bootstrap.json` has it, without the stamp."""
-    return _all(record)
-
-
-def lease_json(lease: Lease) -> dict[str, object]:
-    """Give a lease as its file has it, without the stamp."""
-    return _all(lease)
-
-
-def lease_file(lease: Lease, head: Head) -> bytes:
-    """Give the file of a lease; `head` is that of the last event which was about it."""
-    return _bytes(lease_json(lease) | {"as_of": _stamp(head, LEASE_FOLD)})
-
-
-def catalog_json(state: Resources) -> dict[str, object]:
-    """Give `catalog.json`, which is all that goes on, without the stamp."""
-    document = _all(state)
-    del document["touched"]
-    return document
-
-
-def _lease_files(stream: str, state: Resources, head: Head) -> Files:
-    """Write out what an event has changed: the lease that it was about, and the catalog."""
-    catalog = _bytes(catalog_json(state) | {"as_of": _stamp(head, LEASE_FOLD)})
-    files = {file_names(stream)[-1]: catalog}
-    if state.touched is not None:
-        return {lease_name(state.touched.lease_id): lease_file(state.touched, head)} | files
-    return files
+    return all_of(record)
 
 
 def _evolve_run(state: RunState, recorded: Recorded[RunEvent]) -> RunState:
@@ -273,31 +195,15 @@ def _run_files(stream: str, state: RunState, head: Head) -> Files:
         return {}
     request_path, artifacts_path, record_path = file_names(stream)
     asked = [each.name for each in fields(record.request) if not _is_unsaid(record.request, each.name)]
-    files = {request_path: _bytes(_some(record.request, dict.fromkeys((*_REQUEST, *asked))))}
+    files = {request_path: as_bytes(some_of(record.request, dict.fromkeys((*_REQUEST, *asked))))}
     if index.files is not None:
-        files[artifacts_path] = _bytes(index.files)
-    return files | {record_path: _bytes(run_document(record, head))}
+        files[artifacts_path] = as_bytes(index.files)
+    return files | {record_path: as_bytes(run_document(record, head))}
 
 
 def _cluster_files(stream: str, record: ClusterRecord, head: Head) -> Files:
-    document = _all(record) | {"as_of": _stamp(head, CLUSTER_FOLD)}
-    return {file_names(stream)[-1]: _bytes(document)}
-
-
-def _stamp(head: Head, version: int) -> object:
-    return {"seq": head.seq, "h": head.h, "fold": version}
-
-
-def _bytes(value: object) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-
-
-def _some(part: object, names: Iterable[str]) -> dict[str, object]:
-    return {name: msgspec.to_builtins(getattr(part, name)) for name in names}
-
-
-def _all(part: Any) -> dict[str, object]:  # noqa: ANN401  no type says "a dataclass or a struct"
-    return _some(part, [each.name for each in fields(part)] if is_dataclass(part) else part.__struct_fields__)
+    document = all_of(record) | {"as_of": stamp(head, CLUSTER_FOLD)}
+    return {file_names(stream)[-1]: as_bytes(document)}
 
 
 RUN_PROJECTION: Final[Projection[RunState, RunEvent]] = Projection(
@@ -305,9 +211,6 @@ RUN_PROJECTION: Final[Projection[RunState, RunEvent]] = Projection(
 )
 CLUSTER_PROJECTION: Final[Projection[ClusterRecord, ClusterEvent]] = Projection(
     CLUSTER_FOLD, CLUSTER_EVENTS, NOT_STARTED, cluster.evolve, _cluster_files
-)
-LEASE_PROJECTION: Final[Projection[Resources, LeaseEvent]] = Projection(
-    LEASE_FOLD, LEASE_EVENTS, NOTHING, leases.evolve, _lease_files
 )
 PROJECTIONS: Final[tuple[Projection[Any, Any], ...]] = (RUN_PROJECTION, CLUSTER_PROJECTION, LEASE_PROJECTION)
 STATE_ROOT: Final = Folds(has_projection, projection_of, all_files, main_file, may_be_folded, glance)

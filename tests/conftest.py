@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,21 @@ import pytest
 pytest_plugins = ["tests.ray_cluster"]
 
 Figure = Callable[[str], None]
+ID_LENGTH_MAX = 80
+
+
+def pytest_configure() -> None:
+    """Take signals as at a terminal; what is ignored here (`nohup` does it) would be in each process of a test."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a long value by its beginning and its length."""
+    if not isinstance(val, str | bytes) or len(val) <= ID_LENGTH_MAX:
+        return None
+    text = val if isinstance(val, str) else val.decode("ascii", "backslashreplace")
+    return f"{text[: ID_LENGTH_MAX // 2].encode('unicode_escape').decode('ascii')}...{len(val)}"
 
 
 @pytest.fixture

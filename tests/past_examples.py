@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from eventlog import FileLog
 from merlin_es.past import Past
 from projections.events.base import DomainEvent
+from projections.events.fact import Fact
 from projections.layout import StateLayout, run_stream
 from projections.snapshots import Snapshots
 from tests.examples import unsynced
 from tests.run_examples import RUN, completed, indexed, intended, requested, started, submitted
 
+OTHER = "saturn-20261123071351-abcdef02"
 BEGIN = datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
 STREAM = run_stream(RUN)
 LIFE: Sequence[DomainEvent] = (requested(), intended(), submitted(), started(), indexed("a.txt"), completed())
+
+
+class Done(NamedTuple):
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What was printed, line by line."""
+        return self.out.splitlines()
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401  whatever was printed
+        """What was printed, decoded."""
+        return json.loads(self.out)
+
+
+Type = Callable[..., Done]
+"""`merlin ray …`, as the fixture `type_` has it."""
 
 
 class Hands:
@@ -35,7 +61,9 @@ def log_in(root: Path, clock: Callable[[], int] | None = None) -> FileLog:
     return FileLog(StateLayout(root), disk=unsynced(), clock=clock or Hands())
 
 
-def record(log: FileLog, stream: str, events: Iterable[DomainEvent], actor: str = "ada@lab", door: str = "cli") -> None:
+def record(
+    log: FileLog, stream: str, events: Iterable[DomainEvent | Fact], actor: str = "ada@lab", door: str = "cli"
+) -> None:
     """Append events one by one."""
     for event in events:
         log.append(stream, [event.recorded_by(actor, door, corr=stream.removeprefix("run/"))])

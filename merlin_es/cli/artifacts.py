@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from merlin_es.cli.printing import (
+    AtOption,
     Output,
     OutputOption,
     print_json,
@@ -29,10 +30,18 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 
 
 @app.command("list")
-def list_(context: typer.Context, run: RunId, output: OutputOption = Output.TEXT) -> None:
-    """List the artifacts of a run as they were when it ended, or were indexed last."""
+def list_(context: typer.Context, run: RunId, at: AtOption = None, output: OutputOption = Output.TEXT) -> None:
+    """List the artifacts of a run as they were when it ended, or were indexed last; or, with --at, by then."""
     from merlin_es import bootstrap
 
+    if at is not None:
+        from merlin_es import then
+        from merlin_es.cli.chronicle import note
+
+        found, was = then.artifacts(bootstrap.past(settings(context)), run, at)
+        note(was.point)
+        _show(found, output)
+        return
     _show(bootstrap.build(settings(context)).artifacts(run), output)
 
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from merlin_es.cli.printing import printable
 from merlin_es.cli.terminal import Part, Style
 from projections.layout import RUN_REQUEST
 
 if TYPE_CHECKING:
     from eventlog import Event
     from merlin_es.moments import Point
+    from merlin_es.past import Past
     from projections.history import Change
 
-MOMENT = "42, 2026-11-23T07:13Z, '2h ago', the id of an event, or run.started#2"
-AtOption = Annotated[str | None, typer.Option("--at", metavar="MOMENT", help=f"A moment of the past: {MOMENT}.")]
 NameArgument = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or the name of a stream.")]
 
 _GOOD: Final = frozenset({"completed", "granted", "recovered", "reachable", "finished", "succeeded"})
@@ -135,6 +135,18 @@ def note(point: Point) -> None:
     """Tell people what they should know of the moment that was found."""
     if point.note:
         typer.echo(f"merlin: {point.note}", err=True)
+
+
+def note_gone(past: Past) -> None:
+    """Tell people of which executions nothing can be shown, and what to do."""
+    for directory, run_id in past.gone.items():
+        typer.echo(
+            printable(
+                f"merlin: {run_id} was to carry out what lay in {directory}, and there is no log any more: "
+                "where it was moved to, `merlin ray events DIRECTORY` shows it"
+            ),
+            err=True,
+        )
 
 
 def place_of(change: Change, main: str) -> str:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, as_path, is_dry_run, print_json, print_lines, settings
+from merlin_es.cli.printing import (
+    AtOption,
+    Output,
+    OutputOption,
+    as_path,
+    is_dry_run,
+    print_json,
+    print_lines,
+    settings,
+)
 from merlin_es.cli.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -60,13 +69,16 @@ def attach(
 
 
 @app.command()
-def status(context: typer.Context, output: OutputOption = Output.TEXT) -> None:
-    """Look at the cluster, and say how what is seen fits with the record.
+def status(context: typer.Context, at: AtOption = None, output: OutputOption = Output.TEXT) -> None:
+    """Look at the cluster, and say how what is seen fits with the record; or what the record was, with --at.
 
     Exit code 6 when it does not answer.
     """
     from merlin_es import bootstrap
 
+    if at is not None:
+        _show_then(context, at, output)
+        return
     view = bootstrap.clusters(settings(context)).status()
     _show(view, output)
     if view.status == "error":
@@ -85,6 +97,17 @@ def stop(context: typer.Context, output: OutputOption = Output.TEXT) -> None:
         _show(view, output)
         return
     print_lines([("Cluster", view.record.cluster_name), ("Status", view.status), ("Message", view.message)])
+
+
+def _show_then(context: typer.Context, at: str, output: Output) -> None:
+    from merlin_es import bootstrap, then
+    from merlin_es.cli.chronicle import note
+    from merlin_es.clusters import ClusterView
+
+    record, point = then.cluster(bootstrap.past(settings(context)), at)
+    note(point)
+    said = f"as recorded at {record.updated_at} (#{point.seq}); nobody was asked"
+    _show(ClusterView(record, record.status, said), output)
 
 
 def _show(view: ClusterView, output: Output) -> None:

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.chronicle import (
-    MOMENT,
-    change_json,
-    change_parts,
-    head_of,
-    is_worth_showing,
-    note,
-    place_of,
-    style_of,
-)
-from merlin_es.cli.printing import print_json, settings
+from merlin_es.cli.chronicle import change_json, change_parts, head_of, is_worth_showing, note, place_of, style_of
+from merlin_es.cli.printing import MOMENT, print_json, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:

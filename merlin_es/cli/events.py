@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.chronicle import MOMENT, content_of, event_json, head_of, print_json_line
-from merlin_es.cli.printing import settings
+from merlin_es.cli.chronicle import content_of, event_json, head_of, note_gone, print_json_line
+from merlin_es.cli.printing import MOMENT, settings
 from merlin_es.cli.terminal import screen
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def events(
     show(timeline.news())
     if follow:
         show(past.follow(timeline, name, since))
+    note_gone(past)
     for stream, why in timeline.sick.items():
         typer.echo(f"merlin: {stream}: {why}", err=True)
     if timeline.sick:

@@ -6,9 +6,19 @@ from typing import Annotated
 
 import typer
 
-from merlin_es.cli.chronicle import AtOption, note
+from merlin_es.cli.chronicle import note
 from merlin_es.cli.jobs import command_of, finish
-from merlin_es.cli.printing import Output, OutputOption, as_pairs, as_path, is_dry_run, print_lines, printable, settings
+from merlin_es.cli.printing import (
+    AtOption,
+    Output,
+    OutputOption,
+    as_pairs,
+    as_path,
+    is_dry_run,
+    print_lines,
+    printable,
+    settings,
+)
 
 
 def fork(

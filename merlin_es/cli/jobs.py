@@ -12,6 +12,8 @@ import typer
 
 from merlin_es.cli.lease_options import lease_wish
 from merlin_es.cli.printing import (
+    CLOCK_WENT_BACK,
+    AtOption,
     Output,
     OutputOption,
     as_amounts,
@@ -27,9 +29,10 @@ from merlin_es.cli.printing import (
 from merlin_es.cli.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from merlin_es.app import Merlin
+    from merlin_es.settings import Settings
     from projections.run_record import RunRecord
 
 app = Verbs("Runs: commands that Ray executes and Merlin records.")
@@ -127,11 +130,15 @@ def status(
     context: typer.Context,
     run: RunId,
     cached: Annotated[bool, typer.Option("--cached", help="Say what is recorded, and ask nobody.")] = False,
+    at: AtOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Say where a run stands, after one look at Ray when it has not ended."""
+    """Say where a run stands, after one look at Ray when it has not ended; or where it stood, with --at."""
     from merlin_es import view
 
+    if at is not None:
+        _show_status_then(settings(context), run, at, output)
+        return
     known = view.status(settings(context), run, cached=cached or is_dry_run(context))
     if output == Output.JSON:
         print_json(known)
@@ -147,15 +154,33 @@ def list_(
     workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
     source: Annotated[str | None, typer.Option(help="Only runs from this source.")] = None,
     since: Annotated[str | None, typer.Option(help="Only runs since: 2026-11-23, or 90m, 24h, 7d ago.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="As it was then: a time, or '2h ago'.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest first.")] = 50,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List runs, the newest first, from the index."""
     from merlin_es.view import runs
 
-    rows = runs(
-        settings(context), status=status, target=target, workflow=workflow, source=source, since=since, limit=limit
+    listed = runs(
+        settings(context),
+        status=status,
+        target=target,
+        workflow=workflow,
+        source=source,
+        since=since,
+        limit=limit,
+        at=at,
     )
+    _print_runs(listed.rows, output)
+    for stream in listed.doubtful:
+        typer.echo(f"merlin: {CLOCK_WENT_BACK.format(stream)}", err=True)
+    for stream, why in listed.sick.items():
+        typer.echo(f"merlin: {stream}: {why}", err=True)
+    if listed.sick:
+        raise typer.Exit(7)
+
+
+def _print_runs(rows: Sequence[Mapping[str, object]], output: Output) -> None:
     if output == Output.JSON:
         print_json(rows)
         return
@@ -278,6 +303,19 @@ def _lines_of_submit(record: RunRecord) -> None:
             ("Message", record.message),
         ]
     )
+
+
+def _show_status_then(where: Settings, run: str, at: str, output: Output) -> None:
+    """Print where a run stood."""
+    from merlin_es import bootstrap, then
+    from merlin_es.cli.chronicle import note
+
+    known, found = then.status(bootstrap.past(where), run, at)
+    note(found.point)
+    if output == Output.JSON:
+        print_json(known)
+        return
+    print_lines([*_status_lines(known), ("As of", f"#{found.point.seq} at {known['updated_at']}")])
 
 
 def _status_lines(known: Mapping[str, object]) -> list[tuple[str, object]]:

@@ -29,6 +29,9 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 """What breaks a line, moves a cursor, or turns the order of what is read."""
 
+CLOCK_WENT_BACK = "the clock went back in {}: it may have stood elsewhere"
+MOMENT = "42, 2026-11-23T07:13Z, '2h ago', the id of an event, or run.started#2"
+AtOption = Annotated[str | None, typer.Option("--at", metavar="MOMENT", help=f"A moment of the past: {MOMENT}.")]
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Lines for people, or JSON for programs.")]
 
 

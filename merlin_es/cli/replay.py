@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from merlin_es.cli.chronicle import (
-    MOMENT,
-    AtOption,
     NameArgument,
     change_json,
     change_parts,
@@ -20,7 +18,7 @@ from merlin_es.cli.chronicle import (
     print_json_line,
 )
 from merlin_es.cli.events import Lines, LinesOption
-from merlin_es.cli.printing import settings
+from merlin_es.cli.printing import MOMENT, AtOption, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -46,7 +44,7 @@ def replay(
 
     past, name = bootstrap.past_of(settings(context), run)
     stream = past.folded(name)
-    first = past.point(stream, from_) if from_ is not None else None
+    first = past.begin(stream, from_) if from_ is not None else None
     last = past.point(stream, at) if at is not None else None
     for point in (first, last):
         if point:

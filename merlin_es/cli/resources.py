@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,7 +25,7 @@ from merlin_es.cli.printing import (
 from merlin_es.cli.verbs import Verbs
 
 if TYPE_CHECKING:
-    from merlin_es.commands import Reserve
+    from merlin_es.lease_commands import Reserve
     from merlin_es.resources import Leases
     from projections.lease_state import Claim, Key, Lease, Pool, Resources
 
@@ -56,7 +55,7 @@ def list_(
     context: typer.Context,
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Only this key.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what has ended.")] = False,
-    at: Annotated[str | None, typer.Option(metavar="SEQ|TIME", help="As it was then.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="MOMENT", help="As it was then.")] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="With all details [default: on a terminal].")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -68,7 +67,7 @@ def list_(
         from projections.layout import RESOURCES
 
         resources = _open(context)
-        seq, time = _point(at)
+        seq, time = _point(context, at)
         state = resource_history.until(resources.log.read(RESOURCES), seq, time)
         leases = list(state.leases.values())
         if everything:
@@ -278,7 +277,7 @@ def declare(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say what a key is: its labels, a description, how long anybody may hold it."""
-    from merlin_es.commands import Declare
+    from merlin_es.lease_commands import Declare
     from merlin_es.resources import check_keys
 
     require_earnest(context)
@@ -341,7 +340,7 @@ def history(context: typer.Context, key: KeyOf, output: OutputOption = Output.TE
 def who(
     context: typer.Context,
     key: KeyOf,
-    at: Annotated[str | None, typer.Option(metavar="SEQ|TIME", help="When [default: now].")] = None,
+    at: Annotated[str | None, typer.Option(metavar="MOMENT", help="When [default: now].")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Tell who had a key at some time, who waited, and why it ended."""
@@ -349,7 +348,7 @@ def who(
     from projections.layout import RESOURCES
 
     resources = _open(context)
-    seq, time = (None, None) if at is None else _point(at)
+    seq, time = (None, None) if at is None else _point(context, at)
     events = resources.log.read
     lease, claims = resource_history.who(key, resource_history.until(events(RESOURCES), seq, time))
     became = lease and next(
@@ -375,11 +374,14 @@ def report(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Tell what each key was used for: how busy it was, by whom, and how long who got it had waited."""
+    from datetime import UTC, datetime
+
     from merlin_es import resource_history
+    from merlin_es.moments import TIMES, time_of
     from projections.layout import RESOURCES
 
     resources = _open(context)
-    begin = None if since is None else _point(since, may_be_seq=False)[1]
+    begin = None if since is None else time_of(since, datetime.now(UTC), TIMES)
     uses = resource_history.report(resources.log.read(RESOURCES), begin, resources.world.host.now())
     if output == Output.JSON:
         print_json([asdict(use) for use in uses])
@@ -454,8 +456,8 @@ def _wish(
     with_process: bool = False,
     idempotency_key: str | None = None,
 ) -> Reserve:
-    from merlin_es.commands import Reserve
     from merlin_es.errors import Usage
+    from merlin_es.lease_commands import Reserve
     from merlin_es.resources import WAITER_TTL_S, check_keys, this_process
     from projections.lease_state import Liveness, Waiter
 
@@ -465,7 +467,7 @@ def _wish(
         raise Usage("--owner is empty: say who is to hold it")
     process = this_process()
     return Reserve(
-        claim_id=f"claim-{secrets.token_hex(5)}",
+        claim_id=f"claim-{os.urandom(5).hex()}",
         owner=owner,
         at=resources.world.host.now(),
         keys=check_keys(keys),
@@ -505,15 +507,19 @@ def _seconds(text: str, option: str) -> float:
     return float(match[1]) * _UNITS_S[match[2]]
 
 
-def _point(text: str, *, may_be_seq: bool = True) -> tuple[int | None, str | None]:
-    """Read a point of the past: the seq of an event, or a time."""
-    from datetime import UTC, datetime
+def _point(context: typer.Context, text: str) -> tuple[int | None, str | None]:
+    """Read a moment of the past: the seq of an event that is meant, or a time."""
+    from merlin_es import bootstrap
+    from merlin_es.moments import AtSeq, AtTime, parse
+    from projections.layout import RESOURCES
 
-    from merlin_es.view import moment
-
-    if may_be_seq and text.isdecimal():
-        return int(text), None
-    return None, moment(text, datetime.now(UTC))
+    past = bootstrap.past(settings(context))
+    match parse(text, past.now()):
+        case AtSeq(seq=seq):
+            return seq, None
+        case AtTime(time=time):
+            return None, time
+    return past.point(past.stream(RESOURCES), text).seq, None
 
 
 def _position(claim: Claim, state: Resources) -> int:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from merlin_es.cli.chronicle import AtOption, head_of, note, style_of, value_parts
-from merlin_es.cli.printing import Output, OutputOption, print_json, settings
+from merlin_es.cli.chronicle import head_of, note, note_gone, style_of, value_parts
+from merlin_es.cli.printing import CLOCK_WENT_BACK, AtOption, Output, OutputOption, print_json, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -77,19 +77,17 @@ def _everything(context: typer.Context, at: str | None, output: Output) -> None:
     from dataclasses import asdict
 
     from merlin_es import bootstrap, plane
-    from merlin_es.errors import Usage
-    from merlin_es.moments import AtTime, parse
+    from merlin_es.moments import the_time
 
     where = settings(context)
     past = bootstrap.past(where)
-    meant = parse(at if at is not None else "0s", past.now())
-    if not isinstance(meant, AtTime):
-        raise Usage(f"--at {at} counts in one stream: name that, or give a time, or how long ago")
-    found = plane.at(meant.time, past, bootstrap.ledger(where).index)
+    time = the_time(at if at is not None else "0s", past.now())
+    found = plane.at(time, past, bootstrap.ledger(where).index)
     if output == Output.JSON:
         print_json(asdict(found))
     else:
         _show(screen(), found)
+    note_gone(past)
     for stream, why in found.sick.items():
         typer.echo(f"merlin: {stream}: {why}", err=True)
     if found.sick:
@@ -143,4 +141,4 @@ def _show(shown: Screen, found: Plane) -> None:
             indent=2,
         )
     for stream in found.doubtful:
-        shown.show(Part(f"the clock went back in {stream}: it may have stood elsewhere", Style.BAD))
+        shown.show(Part(CLOCK_WENT_BACK.format(stream), Style.BAD))

@@ -15,8 +15,8 @@ from textual.widgets import Footer, Input, Static
 from textual.worker import get_current_worker
 
 from eventlog import EventLogError
-from merlin_es.cli.chronicle import MOMENT, is_worth_showing, place_of, said_of, value_text
-from merlin_es.cli.printing import printable, width_of
+from merlin_es.cli.chronicle import is_worth_showing, place_of, said_of, value_text
+from merlin_es.cli.printing import MOMENT, printable, width_of
 from merlin_es.errors import MerlinError
 from merlin_es.walk import Sight, Walk
 from projections.history import Absent, Change

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.chronicle import AtOption, event_json, head_of, value_text
-from merlin_es.cli.printing import Output, OutputOption, print_json, settings
+from merlin_es.cli.chronicle import event_json, head_of, value_text
+from merlin_es.cli.printing import AtOption, Output, OutputOption, print_json, settings
 from merlin_es.cli.terminal import Part, Style, screen
 
 if TYPE_CHECKING:

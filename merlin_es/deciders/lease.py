@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from merlin_es.commands import Caller, Declare, Reserve
 from merlin_es.deciders.sight import Observer
 from merlin_es.errors import Busy, Drained, LeaseLost, NotFound, Refused, Unsatisfiable
-from projections.events.base import Recorded
+from merlin_es.lease_commands import Caller, Declare, Reserve
 from projections.events.lease import (
     ClaimAbandoned,
     ClaimCancelled,
     ClaimQueued,
     ClaimRenewed,
     ClaimTimedOut,
+    Evidence,
     LeaseAccepted,
     LeaseEvent,
     LeaseExpired,
@@ -33,6 +33,7 @@ from projections.events.lease import (
     ResourceEnabled,
     ResourceRetired,
 )
+from projections.events.recorded import Recorded
 from projections.lease_state import Claim, Key, Lease, Resources, Tick
 from projections.leases import evolve
 from projections.line import is_beside, is_satisfiable, line_for, needed, next_grant, wanted, wants
@@ -350,16 +351,8 @@ def _why_it_ends(lease: Lease, by: str, state: Resources, observer: Observer) ->
     return None
 
 
-def _expired(lease: Lease, evidence: str, silent_s: float, limit_s: float, tick: Tick) -> LeaseExpired:
-    return LeaseExpired.model_validate(
-        {
-            "lease_id": lease.lease_id,
-            "evidence": evidence,
-            "silent_s": silent_s,
-            "limit_s": limit_s,
-            "tick": tick,
-        }
-    )
+def _expired(lease: Lease, evidence: Evidence, silent_s: float, limit_s: float, tick: Tick) -> LeaseExpired:
+    return LeaseExpired(lease_id=lease.lease_id, evidence=evidence, silent_s=silent_s, limit_s=limit_s, tick=tick)
 
 
 def _silent_s(name: str, last: Tick | None, observer: Observer) -> float:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 import eventlog
+from projections.events.recorded import Recorded as Recorded
+from projections.events.recorded import UnknownEvent as UnknownEvent
 
 E = TypeVar("E", bound="DomainEvent")
-
-
-class UnknownEvent(Exception):
-    """A log holds a fact that this release has no name for: upgrade Merlin, then repeat the call."""
 
 
 class DomainEvent(BaseModel):
@@ -58,16 +56,6 @@ class Checkpointed(DomainEvent):
     files: dict[str, str]
     trail_from: int = 0
     trail: tuple[str, ...] = ()
-
-
-class Recorded(NamedTuple, Generic[E]):
-    """An event with what the log says of it: number, time (ISO 8601, UTC, fixed width), who, and through which door."""
-
-    seq: int
-    time: str
-    actor: str
-    door: str
-    event: E
 
 
 class Codec(Generic[E]):

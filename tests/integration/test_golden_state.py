@@ -17,6 +17,7 @@ import pytest
 from eventlog import FileLog
 from projections.events import cluster, lease, run
 from projections.events.base import Checkpointed, DomainEvent, Repaired
+from projections.events.fact import Fact
 from projections.files import Publisher, rebuild
 from projections.layout import CLUSTER, RESOURCES, StateLayout
 from tests.examples import unsynced
@@ -88,7 +89,7 @@ def what_was_imported() -> Mapping[str, Sequence[DomainEvent]]:
     }
 
 
-def what_is_leased() -> Mapping[str, Sequence[DomainEvent]]:
+def what_is_leased() -> Mapping[str, Sequence[DomainEvent | Fact]]:
     wanted = lives()["1"][0]
     life = [wanted, WAITING, LEASED, intended(1), submitted(1), UNBOUND]
     return {RESOURCES: LEASE_EVENTS[:-1], f"run/{RUN}8": life}

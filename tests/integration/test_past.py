@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from msgspec import structs
 
 from eventlog import MemoryLog
 from merlin_es.errors import NotFound, Usage
@@ -111,8 +112,8 @@ def test_the_events_of_a_run_include_those_of_its_leases_and_no_others(tmp_path:
     log = log_in(tmp_path)
     record(log, STREAM, [requested()])
     for claim, run_id in (("claim-00000000aa", RUN), ("claim-00000000bb", "other-run")):
-        queued = QUEUED.model_copy(update={"claim_id": claim, "liveness": Liveness(run_id=run_id)})
-        lease = granted().model_copy(update={"claim_id": claim, "lease_id": claim.replace("claim", "lease")})
+        queued = structs.replace(QUEUED, claim_id=claim, liveness=Liveness(run_id=run_id))
+        lease = structs.replace(granted(), claim_id=claim, lease_id=claim.replace("claim", "lease"))
         released = e.LeaseReleased(lease_id=lease.lease_id, cause="run_ended", by="reconciler")
         record(log, RESOURCES, [queued, lease, released])
     record(log, STREAM, [intended()])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from merlin_es.commands import Declare
 from merlin_es.deciders import lease as rules

@@ -17,7 +17,7 @@ from pathlib import Path
 from benches.programs import Programs
 from benches.race import OURS, Goal, Row, Turn, race, timed
 from merlin_es import bootstrap
-from merlin_es.commands import Reserve
+from merlin_es.lease_commands import Reserve
 from merlin_es.resources import Leases, this_process
 from merlin_es.settings import Settings
 from projections.events.lease import ClaimQueued, LeaseEvent, LeaseGranted, LeaseReleased
