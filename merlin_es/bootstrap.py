@@ -5,6 +5,7 @@ What only runs and clusters take is imported where it is wired: whoever asks for
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -269,7 +270,7 @@ def past_of(settings: Settings, name: str) -> tuple[Past, str]:
 
     known = past(settings)
     place = Path(settings.workspace, name)
-    directory = next((each for each in (place, *place.parents) if (each / LOG_NAME).is_file()), None)
+    directory = next((each for each in (place, *place.parents) if os.path.isfile(each / LOG_NAME)), None)  # noqa: PTH113  that of Path raises for what cannot be a name
     if directory is None or directory.is_relative_to(settings.state_root) or (is_run_id(name) and known.knows(name)):
         return known, name
     there = target_directory(settings, directory)

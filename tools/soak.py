@@ -16,6 +16,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +33,8 @@ from soaking.place import Place
 
 CLIENT_KILLS_EVERY_S, RECONCILER_KILLS_EVERY_S, HEAD_KILLS_EVERY_S = 12.0, 40.0, 420.0
 HEAD_DOWN_S, DISK_FULL_S = 5.0, 8.0
+DURABLE_FROM_MINUTES = 5
+"""A durable head never starts what it had queued when it was killed, and takes minutes to say so: too long for less."""
 SECONDS_FOR_EACH_DEED = 0.25
 """Of all clients together: a machine with two cores has to have some left for Ray."""
 
@@ -43,7 +46,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     top = Path(tempfile.mkdtemp(prefix="soak-", dir=options.dir))
     place = Place(top)
-    lab = Lab(place, options.seed, options.clients * SECONDS_FOR_EACH_DEED)
+    lab = Lab(
+        place, options.seed, options.clients * SECONDS_FOR_EACH_DEED, durable=options.minutes >= DURABLE_FROM_MINUTES
+    )
     begun = time.monotonic()
     try:
         store = disk.make(place.disk, lab.pids)
@@ -169,8 +174,9 @@ def _print(
 def _save(place: Place) -> None:
     """Copy what lies on a disk that only this process sees to where everybody does."""
     if place.disk.is_mount():
+        (place.top / "kept").mkdir()
         for name in ("state", "work"):
-            shutil.copytree(place.disk / name, place.top / "kept" / name, symlinks=True, ignore_dangling_symlinks=True)
+            subprocess.run(["cp", "-a", str(place.disk / name), str(place.top / "kept" / name)], check=False)
 
 
 def _options() -> argparse.Namespace:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from eventlog.disk import make_directories, replace_file
+from eventlog.names import is_stream
 from merlin_es.errors import MerlinError, Refused
 from merlin_es.failpoints import reach
 from merlin_es.redaction import NO_RULES, Rules
@@ -157,7 +158,7 @@ class Executor:
 
     def _deliver(self, state: ExecutionState) -> FilesDelivered:
         """Put briefs and packets where people look; what somebody has edited is kept."""
-        wanted = {path: digest for path, digest in state.files.items() if _is_delivered(path)}
+        wanted = {path: digest for path, digest in state.files.items() if _is_delivered(path) and is_stream(path)}
         for name in (BRIEFS, TASK_STATES, OPERATOR_REQUESTS):
             make_directories(self._place.disk, self._place.path / name)
         kept = {}
@@ -348,7 +349,11 @@ class Executor:
         return self._world.worktrees.prepare(root, walk.branch_of(state), self._place.path)
 
     def _file(self, state: ExecutionState, path: str) -> Path:
-        """Give where a file of the plan lies: packets may have a directory of their own."""
+        """Give where a file of the plan lies: packets may have a directory of their own. Raises Refused."""
+        if not is_stream(path):  # Whatever a log says, it does not choose where is written.
+            raise Refused(
+                f"the plan names {path[:200]!r}, which cannot be a file of an execution: orchestrate it again"
+            )
         directory, _, name = path.partition("/")
         if directory == PROMPTS and state.prompts_dir is not None:
             return Path(state.prompts_dir) / name

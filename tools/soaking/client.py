@@ -23,6 +23,8 @@ from merlin_es import cli
 from soaking.place import EXAMPLES, KEYS, LABEL, TTL, Place
 
 PROMPT_WAITS, TASK_BLOCKED = 18, 5
+HELPFUL = ("credential_ready", "device_available", "continue_without_mutation", "switch_to_manualllm")
+"""Answers by which an execution goes on, whatever this machine has."""
 JOURNAL_LIMIT_S = 300.0
 BUSY_SHARE = 0.25
 """At most so much of its time a client keeps the machine busy, however slow that is."""
@@ -171,9 +173,9 @@ class Client:
             self.tell(told="submitted", run=run)
         elif said.code == PROMPT_WAITS:
             self.respond(directory)
-        elif said.code == TASK_BLOCKED:
-            self.say("targetgen", "execute", "--from-dir", str(directory), "--retry")
-        elif said.code == 0:
+        elif said.code == TASK_BLOCKED and self.dice.random() < 0.7:
+            self.say("targetgen", "execute", "--from-dir", str(directory), "--retry", "--reconsider")
+        elif said.code in (0, TASK_BLOCKED):
             self.say("targetgen", "orchestrate", "--example", self.target, "--reset")
 
     def respond(self, directory: Path) -> None:
@@ -198,7 +200,9 @@ class Client:
         if not asked:
             return
         directory, request = self.dice.choice(asked)
-        choice = self.dice.choice(request["options"])["id"]
+        offered = [option["id"] for option in request["options"]]
+        helpful = [choice for choice in offered if choice in HELPFUL]
+        choice = self.dice.choice(helpful if helpful and self.dice.random() < 0.8 else offered[:1] + offered[2:])
         question = ("--question-id", request["id"], "--choice", choice)
         if self.say("targetgen", "answer", "--target-dir", str(directory), *question).code == 0:
             first = json.loads((directory / "events.jsonl").open("rb").readline())

@@ -37,6 +37,7 @@ class Lab:
     place: Place
     seed: int
     pause_s: float
+    durable: bool
     deaths: Counter[str] = field(default_factory=Counter)
     lives: Counter[int] = field(default_factory=Counter)
     clients: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class Lab:
         """Have a head that takes jobs, whatever is left of the one before."""
         end, said = time.monotonic() + START_LIMIT_S, ""
         while time.monotonic() < end:
-            done = self.place.merlin("ray", "cluster", "start-local", "--durable")
+            done = self.place.merlin("ray", "cluster", "start-local", *(["--durable"] if self.durable else []))
             if done.returncode == 0:
                 return
             said = done.stderr

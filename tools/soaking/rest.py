@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from soaking.lab import Lab, wait_for
 from soaking.place import EXAMPLES, KEYS, Place
 
 REST_LIMIT_S = 900.0
+PATIENCE_S = 60.0
+"""For what runs to end by itself."""
 OVER = frozenset({"completed", "failed", "cancelled", "error", "dry_run"})
 
 
@@ -17,7 +20,8 @@ def bring_to_rest(lab: Lab) -> None:
     place = lab.place
     for key in KEYS:
         place.merlin("ray", "resources", "enable", key, "--reason", "the end")
-    wait_for(lambda: _runs_are_over(place), REST_LIMIT_S, f"these runs go on: {_going_on(place)}")
+    patient_until = time.monotonic() + PATIENCE_S
+    wait_for(lambda: _runs_are_over(place, patient_until), REST_LIMIT_S, "some runs go on")
     wait_for(lambda: _nobody_holds(place), REST_LIMIT_S, "some leases are held, or waited for")
     assert lab.reconciler
     lab.reconciler.terminate()
@@ -28,12 +32,12 @@ def _going_on(place: Place) -> dict[str, str]:
     return {run: status for run, status in place.statuses().items() if status not in OVER}
 
 
-def _runs_are_over(place: Place) -> bool:
+def _runs_are_over(place: Place, patient_until: float) -> bool:
+    """Tell whether all have ended; what nobody lets go on is cancelled, and in the end all that goes on."""
     going_on = _going_on(place)
     for run, status in sorted(going_on.items()):
-        if status in ("blocked", "lost", "waiting"):
+        if status in ("blocked", "lost", "waiting") or time.monotonic() > patient_until:
             place.merlin("ray", "jobs", "cancel", run)
-            return False
     return not going_on
 
 
