@@ -62,7 +62,7 @@ def main() -> int:
         lab.stop()
     report = audit.examine(audit.Evidence([place.state, place.work], place.told(), [place.executed], ended=True))
     found += [*map(str, report.violations), *_complaints(place)]
-    figures = {**report.figures, **{f"{who} kills": count for who, count in sorted(lab.deaths.items())}}
+    figures = {**report.figures, **lab.deaths}
     _print(found, figures, _verbs(place), store.name, time.monotonic() - begun, as_json=options.json)
     if options.keep or found:
         print(f"the files are in {top}", file=sys.stderr)

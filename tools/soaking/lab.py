@@ -67,7 +67,7 @@ class Lab:
     def kill_head(self) -> None:
         """Have the head die as if the machine had lost it, with its jobs."""
         self.kill_head_processes()
-        self.deaths["head"] += 1
+        self.deaths["head kills"] += 1
 
     def kill_head_processes(self) -> None:
         """Kill whatever belongs to the head, until nothing does."""
@@ -90,7 +90,7 @@ class Lab:
         assert self.reconciler
         self.reconciler.kill()
         self.reconciler.wait()
-        self.deaths["reconciler"] += 1
+        self.deaths["reconciler kills"] += 1
         self.start_reconciler()
 
     def start_client(self, number: int) -> None:
@@ -111,7 +111,7 @@ class Lab:
         number = dice.choice(sorted(self.clients))
         self.clients[number].kill()
         self.clients[number].wait()
-        self.deaths["client"] += 1
+        self.deaths["client kills"] += 1
         self.start_client(number)
 
     def send_clients_home(self) -> None:
