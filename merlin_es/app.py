@@ -171,5 +171,9 @@ class Merlin:
 
 def _known(record: RunRecord | None, run_id: str) -> RunRecord:
     if record is None:
-        raise NotFound(f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are")
+        raise NotFound(
+            f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are",
+            kind="run",
+            name=run_id,
+        )
     return record

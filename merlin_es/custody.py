@@ -68,7 +68,9 @@ class Custody:
         stream = name if is_named else run_stream(name) if is_run_id(name) else None
         if stream is None or not self.has_log(stream):
             raise NotFound(
-                f"there is no run and no stream {name!r} in this state root: `merlin ray verify --all` lists them"
+                f"there is no run and no stream {name!r} in this state root: `merlin ray verify --all` lists them",
+                kind="run",
+                name=name,
             )
         return stream
 

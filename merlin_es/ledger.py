@@ -45,7 +45,9 @@ class Ledger:
         record, _ = self.publisher.run_at_head(_stream(run_id))
         if record is None:
             raise NotFound(
-                f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are"
+                f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are",
+                kind="run",
+                name=run_id,
             )
         return record
 
@@ -92,7 +94,11 @@ class Ledger:
             stream, self.publisher.run_at_head, unless_sealed, corr=run_id, cause=cause, then=note_end
         )
         if state is None:
-            raise NotFound(f"there is no run {run_id!r} in this state root")
+            raise NotFound(
+                f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are",
+                kind="run",
+                name=run_id,
+            )
         return state
 
     @property
@@ -140,4 +146,4 @@ def _stream(run_id: str) -> str:
     try:
         return run_stream(run_id)
     except eventlog.Invalid as error:
-        raise NotFound(f"{error}; `merlin ray jobs list` shows the runs there are") from None
+        raise NotFound(f"{error}: `merlin ray jobs list` shows the runs there are") from None

@@ -111,7 +111,9 @@ class Past:
         if not self._has_events(stream):
             raise NotFound(
                 f"there is no run {name!r} in this state root, and no stream: "
-                "`merlin ray jobs list` shows the runs there are"
+                "`merlin ray jobs list` shows the runs there are",
+                kind="run",
+                name=name,
             )
         return stream
 

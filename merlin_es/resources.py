@@ -131,7 +131,11 @@ class Leases:
     def leave(self, claim_id: str, reason: str = "it was asked to leave") -> None:
         """Take a claim out of the line; twice is once. Raises NotFound and Refused."""
         if not is_claim_id(claim_id):
-            raise NotFound(f"{claim_id!r} is no claim: `merlin ray resources queue` shows those there are")
+            raise NotFound(
+                f"{claim_id!r} is no claim: `merlin ray resources queue` shows those there are",
+                kind="claim",
+                name=claim_id,
+            )
         turn = self.take(lambda state: rules.leave(claim_id, reason, self.caller(), state, self.world.look()))
         if not turn.events:
             end = self._end_of(claim_id)
@@ -363,11 +367,19 @@ class Leases:
             event: LeaseEvent = recorded.event
             if getattr(event, "claim_id", None) == claim_id:
                 return event
-        raise NotFound(f"there is no claim {claim_id!r}: `merlin ray resources queue` shows those there are")
+        raise NotFound(
+            f"there is no claim {claim_id!r}: `merlin ray resources queue` shows those there are",
+            kind="claim",
+            name=claim_id,
+        )
 
     def _change(self, lease_id: str, rule: Callable[..., rules.Events], how: dict[str, object]) -> Lease:
         if not is_lease_id(lease_id):
-            raise NotFound(f"{lease_id!r} is no lease: `merlin ray resources list --all` shows those there are")
+            raise NotFound(
+                f"{lease_id!r} is no lease: `merlin ray resources list --all` shows those there are",
+                kind="lease",
+                name=lease_id,
+            )
         ended: list[Lease | None] = []
 
         def decide(state: Resources) -> rules.Events:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from eventlog import Event
 from merlin_es.errors import NotFound
 from merlin_es.moments import AtTime, AtType, Point, find, last_by, parse
 from merlin_es.past import Past
@@ -28,9 +29,10 @@ from projections.snapshots import Stand
 
 @dataclass(frozen=True, slots=True)
 class Then:
-    """A run after one of its events, which is `point`; `time` is up to when its execution is told."""
+    """A run after `event`, which is at `point`; `time` is up to when its execution is told."""
 
     point: Point
+    event: Event
     stand: Stand
     time: str
 
@@ -66,7 +68,7 @@ def run(past: Past, run_id: str, moment: str) -> Then:
     meant = parse(moment, past.now())
     stand = past.at(stream, found.seq)
     event = next(past.log.read(stream, found.seq))
-    return Then(found, stand, meant.time if isinstance(meant, AtTime) else event.time)
+    return Then(found, event, stand, meant.time if isinstance(meant, AtTime) else event.time)
 
 
 def status(past: Past, run_id: str, moment: str) -> tuple[Mapping[str, Any], Then]:

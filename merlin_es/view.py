@@ -67,7 +67,9 @@ def runs(
     from projections.index import Index
 
     if status is not None and status not in STATUSES:
-        raise Usage(f"{status!r} is not the status of a run: use one of {', '.join(STATUSES)}")
+        raise Usage(
+            f"{status!r} is not the status of a run: use one of {', '.join(STATUSES)}", name=status, among=STATUSES
+        )
     now = datetime.now(UTC)
     begin = None if since is None else _since(since, now)
     if at is not None:

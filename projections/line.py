@@ -59,7 +59,9 @@ def is_satisfiable(claim: Claim, state: Resources) -> bool:
 
 def wants(claim: Claim, key: str, state: Resources) -> bool:
     """Tell whether a claim is about this key."""
-    return any(each.key == key for each in wanted(claim, state))
+    if claim.pool is None:
+        return key in claim.keys
+    return key in state.keys and state.keys[key].labels.get(claim.pool.label) == claim.pool.value
 
 
 def line_for(key: str, state: Resources) -> list[Claim]:

@@ -49,9 +49,9 @@ _REQUEST: Final = (
     "created_at",
 )
 """What readers have always found in `run_request.json`, in that order; whatever is new comes after it."""
-_ELSEWHERE: Final = frozenset({"request", "seq"})
+ELSEWHERE: Final = frozenset({"request", "seq"})
 """Fields of a record that are not written under their names: one is spread out, the other stands in the stamp."""
-_RARE: Final = frozenset({"forked_from", "imported", "redacted", "sealed_at", "tenancy"})
+RARE: Final = frozenset({"forked_from", "imported", "redacted", "sealed_at", "tenancy"})
 """Fields that are written where they say something: files from before there were such look the same."""
 
 
@@ -162,13 +162,13 @@ def run_document(record: RunRecord, head: Head) -> dict[str, object]:
     }
     for part in (request, record):
         new = [each.name for each in fields(part) if each.name not in document and not _is_unsaid(part, each.name)]
-        document |= some_of(part, [name for name in new if name not in _ELSEWHERE])
+        document |= some_of(part, [name for name in new if name not in ELSEWHERE])
     return document | {"as_of": stamp(head, RUN_FOLD)}
 
 
 def _is_unsaid(part: object, name: str) -> bool:
     """Tell whether a field says nothing, and is one that files have only where it does."""
-    return name in _RARE and getattr(part, name) is None
+    return name in RARE and getattr(part, name) is None
 
 
 def run_json(record: RunRecord) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -10,7 +11,6 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
 from merlin_es.cli.verbs import Verbs
 
@@ -21,6 +21,8 @@ app = Verbs("Merlin ES: an event-sourced control plane for hardware bring-up.")
 app.group_in("merlin_es.cli.ray")
 app.group_in("merlin_es.cli.targetgen")
 app.function_in("merlin_es.cli.settings")
+app.function_in("merlin_es.cli.schema")
+app.function_in("merlin_es.cli.completion")
 
 
 @app.callback()
@@ -30,16 +32,25 @@ def merlin() -> None:
 
 @app.command()
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the files and say where they are.")] = False,
+    directory: Annotated[
+        str | None, typer.Option("--dir", metavar="DIR", help="Play there; it is new or empty [default: a new one].")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the files at the end.")] = False,
 ) -> None:
-    """Show in a minute what Merlin does with a real Ray: run, watch, read, lose, find again, rebuild, stop."""
-    from merlin_es import demo as scenes
+    """Do the main job on a real Ray in a minute, step by step: plan, run, gate, lease, fork, crash, rebuild, stop.
 
-    raise typer.Exit(scenes.play(keep=keep))
+    Exit code: 0 done, 1 a step did not do what it says, 2 something is missing, 130 interrupted.
+    """
+    from pathlib import Path
+
+    from merlin_es import demo as story
+    from merlin_es.cli.printing import as_path
+
+    raise typer.Exit(story.play(None if directory is None else Path(as_path(directory, "--dir")), remove=remove))
 
 
 def main() -> None:
-    """Run the command line; an error that was raised on purpose becomes one line and its exit code."""
+    """Run the command line; whatever goes wrong becomes three lines and an exit code."""
     try:
         code = _run()
     except KeyboardInterrupt:
@@ -48,29 +59,20 @@ def main() -> None:
 
 
 def _run() -> int:
-    from eventlog.errors import Archived, Damaged, EventLogError
-    from merlin_es.errors import MerlinError, Refused, Sick, Usage
-
     _prepare()
+    words = sys.argv[1:]
+    if shell := os.environ.get("_MERLIN_COMPLETE"):  # A shell asks what may come next.
+        from merlin_es.cli.completing import answer
+
+        return answer(app.group("merlin"), shell, words)
     try:
-        return _invoke(sys.argv[1:])
-    except MerlinError as error:
-        return _complain(str(error), error.exit_code)
-    except Damaged as error:
-        return _complain(str(error), Sick.exit_code)
-    except Archived as error:
-        return _complain(str(error), Refused.exit_code)
-    except EventLogError as error:
-        return _complain(str(error), MerlinError.exit_code)
-    except NoArgsIsHelpError as error:
-        typer.echo(error.format_message(), err=True)  # Help that nobody asked for is no result.
-        return Usage.exit_code
-    except ClickException as error:
-        return _complain(_usage(error), Usage.exit_code)
+        return _invoke(words)
     except BrokenPipeError:
         return 0  # Who reads has had enough.
-    except OSError as error:
-        return _complain(_what_is_wrong(error), MerlinError.exit_code)
+    except Exception as error:  # noqa: BLE001  nothing goes on: somebody is told, and this process ends
+        from merlin_es.cli.complaints import complain
+
+        return complain(error, words)
 
 
 def _prepare() -> None:
@@ -96,27 +98,3 @@ def _invoke(words: Sequence[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     return 0
-
-
-def _usage(error: ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    verb = context.command_path if context else "merlin ray VERB"
-    return f"{error.format_message().rstrip('.')}: see `{verb} --help`"
-
-
-def _what_is_wrong(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}: make room and give access there, then repeat the call"
-
-
-def _complain(text: str, code: int) -> int:
-    from merlin_es.cli.printing import printable
-
-    first, *more = text.splitlines() or [""]
-    try:
-        typer.echo(f"merlin: {printable(first)}", err=True)
-        for line in more:
-            typer.echo(printable(line), err=True)
-    except OSError:
-        pass  # Nobody can be told; the exit code still says it.
-    return code

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, print_json, print_lines, require_earnest, settings
+from merlin_es.cli.printing import Output, OutputOption, print_data, print_lines, require_earnest, settings
+from merlin_es.cli.progress import working
 
 if TYPE_CHECKING:
+    from merlin_es.cli.shapes import StoredLog
     from merlin_es.custody import Packed
 
 
@@ -24,21 +26,22 @@ def archive(
     from merlin_es import bootstrap
 
     require_earnest(context)
-    show(bootstrap.custody(settings(context)).archive(run), output)
+    with working(f"archiving {run}"):
+        packed = bootstrap.custody(settings(context)).archive(run)
+    show(packed, output)
 
 
 def show(packed: Packed, output: Output) -> None:
     """Print where a log lies, and how much of the disk it takes."""
-    if output == Output.JSON:
-        print_json(
-            {
-                "run_id": packed.run_id,
-                "head": str(packed.head),
-                "path": str(packed.path),
-                "size_bytes": packed.size_bytes,
-                "stored_bytes": packed.stored_bytes,
-            }
-        )
+    if output.is_data:
+        shown: StoredLog = {
+            "run_id": packed.run_id,
+            "head": str(packed.head),
+            "path": str(packed.path),
+            "size_bytes": packed.size_bytes,
+            "stored_bytes": packed.stored_bytes,
+        }
+        print_data(output, shown)
         return
     stored = "" if packed.stored_bytes == packed.size_bytes else f" in {packed.stored_bytes}B"
     size = f"{packed.size_bytes}B{stored}"

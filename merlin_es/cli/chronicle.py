@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -26,6 +25,8 @@ _GOOD: Final = frozenset({"completed", "granted", "recovered", "reachable", "fin
 _BAD: Final = frozenset(
     {"anomaly_seen", "blocked", "cancelled", "error", "expired", "failed", "lost", "repaired", "revoked", "unreachable"}
 )
+_FOR_PROGRAMS: Final = frozenset({"tick"})
+"""The clock of the boot, which only rules read."""
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 
 
@@ -38,10 +39,19 @@ def head_of(event: Event, *, stream: bool) -> Iterator[Part]:
 
 
 def content_of(event: Event) -> Iterator[Part]:
-    """Say what an event says, each field that is not empty as one part."""
+    """Say what an event says to people, each field that is not empty as one part; `-o jsonl` has all there is."""
     if event.cause is not None:
         yield Part(f"cause={event.cause}", Style.DIM)
-    yield from value_parts(event.data, Style.DIM)
+    if event.type == "log.checkpoint":
+        yield from value_parts({"fold": event.data.get("fold"), "files": list(_names(event.data))}, Style.DIM)
+        return
+    yield from value_parts({name: value for name, value in event.data.items() if name not in _FOR_PROGRAMS}, Style.DIM)
+
+
+def _names(data: Mapping[str, object]) -> Mapping[str, object]:
+    """Give the files of a checkpoint; their digests and the trail say nothing to people."""
+    files = data.get("files")
+    return files if isinstance(files, dict) else {}
 
 
 def style_of(event_type: str) -> Style:
@@ -123,12 +133,6 @@ def change_json(change: Change) -> dict[str, Any]:
     sides = {"before": change.before, "after": change.after}
     there: Mapping[str, object] = {name: value for name, value in sides.items() if not isinstance(value, Absent)}
     return {"file": change.file, "pointer": change.pointer, **there}
-
-
-def print_json_line(value: object) -> None:
-    """Print JSON on one line, at once."""
-    is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    typer.echo(json.dumps(value, ensure_ascii=not is_utf8, separators=(",", ":")))
 
 
 def note(point: Point) -> None:

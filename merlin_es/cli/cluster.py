@@ -13,7 +13,7 @@ from merlin_es.cli.printing import (
     OutputOption,
     as_path,
     is_dry_run,
-    print_json,
+    print_data,
     print_lines,
     settings,
 )
@@ -93,7 +93,7 @@ def stop(context: typer.Context, output: OutputOption = Output.TEXT) -> None:
     where = settings(context)
     clusters = bootstrap.clusters(where)
     view = clusters.would_stop() if is_dry_run(context) else clusters.stop(bootstrap.build(where).quiesce)
-    if output == Output.JSON:
+    if output.is_data:
         _show(view, output)
         return
     print_lines([("Cluster", view.record.cluster_name), ("Status", view.status), ("Message", view.message)])
@@ -114,9 +114,9 @@ def _show(view: ClusterView, output: Output) -> None:
     from projections.projection import cluster_json
 
     record = view.record
-    if output == Output.JSON:
+    if output.is_data:
         seen = {"status": view.status, "recorded_status": record.status, "message": view.message}
-        print_json({**cluster_json(record), **seen})
+        print_data(output, {**cluster_json(record), **seen})
         return
     print_lines(
         [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from merlin_es.cli.chronicle import change_json, change_parts, head_of, is_worth_showing, note, place_of, style_of
-from merlin_es.cli.printing import MOMENT, print_json, settings
+from merlin_es.cli.printing import MOMENT, print_json, print_json_line, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Form(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    JSONL = "jsonl"
     JSONPATCH = "jsonpatch"
 
 
@@ -72,6 +73,8 @@ def diff(
     found = past.difference(one, two)
     if output == Form.JSON:
         print_json(_json(found))
+    elif output == Form.JSONL:
+        print_json_line(_json(found))
     else:
         _show(screen(), found)
 
@@ -112,7 +115,10 @@ def _parting(shown: Screen, pairs: Sequence[Pair]) -> None:
     other = next((pair.other for pair in pairs[same:] if pair.other), None)
     names = [f"#{told.seq} {told.type}" if told else "no more" for told in (one, other)]
     shown.show(
-        f"{same} events say the same, then they part:", Part(names[0], Style.BAD), "and", Part(names[1], Style.GOOD)
+        "1 event says the same, then they part:" if same == 1 else f"{same} events say the same, then they part:",
+        Part(names[0], Style.BAD),
+        "and",
+        Part(names[1], Style.GOOD),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, is_dry_run, print_json, printable, settings
+from merlin_es.cli.printing import Output, OutputOption, QuietOption, is_dry_run, print_data, printable, settings
 
 if TYPE_CHECKING:
     from merlin_es.doctor.finding import Finding
@@ -23,6 +23,7 @@ def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="Mend what is safe: state files that are behind, the index.")
     ] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Look at everything, say what is wrong and which command mends it; nothing is changed without --fix.
@@ -36,13 +37,13 @@ def doctor(
     found = []
     for finding in bootstrap.doctor(settings(context, careful=False)).examine(fix=fix and not is_dry_run(context)):
         found.append(finding)
-        if output == Output.TEXT:
+        if output == Output.TEXT and not (quiet and (finding.severity in ("fine", "note") or finding.fixed)):
             for line in _lines(finding):
                 typer.echo(line)
     counted = Counter("fixed" if finding.fixed else finding.severity for finding in found)
-    if output == Output.JSON:
-        print_json([asdict(finding) for finding in found])
-    else:
+    if output.is_data:
+        print_data(output, [asdict(finding) for finding in found])
+    elif not quiet:
         names = [name for name in ("error", "warning", "note", "fixed", "fine") if counted[name]]
         typer.echo(", ".join(f"{counted[name]} {name}" for name in names))
     worst = max((code for name, code in EXIT_CODES.items() if counted[name]), default=0)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.chronicle import content_of, event_json, head_of, note_gone, print_json_line
-from merlin_es.cli.printing import MOMENT, settings
+from merlin_es.cli.chronicle import content_of, event_json, head_of, note_gone
+from merlin_es.cli.printing import MOMENT, Items, Output, OutputOption, settings
 from merlin_es.cli.terminal import screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eventlog import Event
-
-
-class Lines(StrEnum):
-    """How to print what has no end."""
-
-    TEXT = "text"
-    JSONL = "jsonl"
-
-
-LinesOption = Annotated[Lines, typer.Option("-o", "--output", help="Lines for people, or an object a line.")]
 
 
 def events(
@@ -38,7 +27,7 @@ def events(
     ] = None,
     actor: Annotated[list[str] | None, typer.Option(help="Only those that this one wanted, like 'ada@*'.")] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is recorded from now on.")] = False,
-    output: LinesOption = Lines.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Print what was recorded, what led to an event always before it.
 
@@ -47,7 +36,10 @@ def events(
     from fnmatch import fnmatchcase
 
     from merlin_es import bootstrap
+    from merlin_es.errors import Usage
 
+    if follow and output is Output.JSON:
+        raise Usage("what is followed has no end, and a list of JSON has one: give -o jsonl")
     where = settings(context)
     if name is None:
         past = bootstrap.past(where)
@@ -56,6 +48,7 @@ def events(
     timeline = past.timeline(name, since)
     shown = screen()
     own = None if name is None else timeline.streams()[0]
+    items = Items(output)
 
     def show(found: Iterator[Event]) -> None:
         for event in found:
@@ -63,14 +56,15 @@ def events(
                 continue
             if actor and not any(fnmatchcase(event.actor, each) for each in actor):
                 continue
-            if output == Lines.JSONL:
-                print_json_line(event_json(event))
+            if output.is_data:
+                items.print(event_json(event))
             else:
                 shown.show(*head_of(event, stream=event.stream != own), *content_of(event))
 
     show(timeline.news())
     if follow:
         show(past.follow(timeline, name, since))
+    items.end()
     note_gone(past)
     for stream, why in timeline.sick.items():
         typer.echo(f"merlin: {stream}: {why}", err=True)

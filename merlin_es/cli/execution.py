@@ -13,8 +13,10 @@ from merlin_es.cli.lease_options import lease_wish
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    QuietOption,
     is_dry_run,
-    print_json,
+    print_data,
+    print_each,
     print_lines,
     printable,
     require_path,
@@ -37,6 +39,7 @@ from merlin_es.cli.targetgen import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from merlin_es.cli.shapes import PreparedExecution
     from merlin_es.redaction import Rules
     from merlin_es.settings import Settings
     from merlin_es.targetgen.blueprint import Blueprint
@@ -70,6 +73,7 @@ def orchestrate(
         bool, typer.Option("--reset", help="Begin anew where there is progress; what happened stays in the log.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while somebody else executes there.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Prepare the execution of a plan: bundle, briefs and prompts."""
@@ -91,19 +95,21 @@ def orchestrate(
         ("Prompt packet count", len(plan.packets)),
         ("Prompts directory", bundle.prompts_dir),
     ]
-    if output == Output.JSON:
-        print_json(
-            {
-                "target": bundle.target,
-                "workflow": bundle.workflow,
-                "prompt_backend": bundle.prompt_backend,
-                "brief_count": len(plan.briefs),
-                "execution_state_file": str(state_file),
-                "prompt_packet_count": len(plan.packets),
-                "prompts_directory": bundle.prompts_dir,
-                "output_directory": str(directory),
-            }
-        )
+    if output.is_data:
+        shown: PreparedExecution = {
+            "target": bundle.target,
+            "workflow": bundle.workflow,
+            "prompt_backend": bundle.prompt_backend,
+            "brief_count": len(plan.briefs),
+            "execution_state_file": str(state_file),
+            "prompt_packet_count": len(plan.packets),
+            "prompts_directory": bundle.prompts_dir,
+            "output_directory": str(directory),
+        }
+        print_data(output, shown)
+        return
+    if quiet:
+        print_each([directory])
         return
     print_lines(
         [
@@ -163,6 +169,7 @@ def execute(
         str | None,
         typer.Option(metavar="WORDS", help="In place of `conda run -n merlin-dev uv run` [env: MERLIN_LAUNCHER]."),
     ] = None,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Carry a plan out, as far as it goes without anybody's word.
@@ -223,9 +230,9 @@ def execute(
             }
         )
         leases = lease_wish((lease,) if lease else (), lease_any, where.actor)
-        _submit(where, directory, bundle, words_before, options, leases, output, dry_run=dry_run)
+        _submit(where, directory, bundle, words_before, options, leases, output, dry_run=dry_run, quiet=quiet)
         return
-    _print_execution(state, directory, output)
+    _print_execution(state, directory, output, quiet=quiet)
     raise typer.Exit(0 if where.stops_in_order and state.outcome in WAITING else OUTCOMES[state.outcome])
 
 
@@ -248,10 +255,12 @@ def answer(
         answers.answer(command, state)
     else:
         state = place.change(lambda now: answers.answer(command, now))
-    if output == Output.JSON:
+    if output.is_data:
         from projections.execution_files import request_json
 
-        print_json({**request_json(state.requests[question_id], state.target), "target_directory": str(directory)})
+        print_data(
+            output, {**request_json(state.requests[question_id], state.target), "target_directory": str(directory)}
+        )
         return
     print_lines([("Answered request", question_id), ("Selected option", choice), ("Target directory", directory)])
 
@@ -273,8 +282,8 @@ def status(
         place = bootstrap.target_directory(settings(context), directory)
         state = place.prepared()
         found = standing.documents(state, place.bundle_document(state.bundle_sha256))
-    if output == Output.JSON:
-        print_json({**standing.summary(found.state, directory), "requests": found.requests})
+    if output.is_data:
+        print_data(output, {**standing.summary(found.state, directory), "requests": found.requests})
         return
     for line in standing.status_lines(*found):
         typer.echo(printable(line) if line else "")
@@ -381,6 +390,7 @@ def _submit(
     output: Output,
     *,
     dry_run: bool,
+    quiet: bool,
 ) -> None:
     """Have Ray execute what lies in a target directory, and print what came of it."""
     from merlin_es import bootstrap, run_ids
@@ -400,10 +410,12 @@ def _submit(
         leases=leases,
     )
     record = bootstrap.build(where).submit(wish, dry_run=dry_run)
-    if output == Output.JSON:
+    if output.is_data:
         from projections.projection import run_json
 
-        print_json({**run_json(record), "engine": "ray", "ray_state_root": str(where.state_root)})
+        print_data(output, {**run_json(record), "engine": "ray", "ray_state_root": str(where.state_root)})
+    elif quiet:
+        print_each([record.run_id])
     else:
         print_lines(
             [
@@ -462,20 +474,23 @@ def _preview(
         state = evolve(state, Recorded(state.seq + 1, "", "", "", event))
     act = executor.preview(state, bundle, lease)
     document = standing.documents(state, {"tasks": []}).state
-    if output == Output.JSON:
+    if output.is_data:
         found = {"step": act.step, "task": act.task_id} if act else None
-        print_json({**standing.summary(document, place.path), "next_step": found})
+        print_data(output, {**standing.summary(document, place.path), "next_step": found})
         return
     print_lines(standing.lines(document, place.path))
     print_lines([("Next step", f"{act.step} {act.task_id}" if act else "none, it waits")])
 
 
-def _print_execution(state: ExecutionState, directory: Path, output: Output) -> None:
+def _print_execution(state: ExecutionState, directory: Path, output: Output, *, quiet: bool) -> None:
     from merlin_es.cli import standing
 
     found = standing.documents(state, {"tasks": []})
-    if output == Output.JSON:
-        print_json(standing.summary(found.state, directory))
+    if output.is_data:
+        print_data(output, standing.summary(found.state, directory))
+        return
+    if quiet:
+        print_each([found.state["outcome"]])
         return
     print_lines(standing.lines(found.state, directory))
     say(tuple(standing.advice(*found, directory)))

@@ -11,9 +11,20 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, print_json, print_lines, require_path, settings
+from merlin_es.cli.printing import (
+    Output,
+    OutputOption,
+    QuietOption,
+    print_data,
+    print_each,
+    print_lines,
+    require_path,
+    settings,
+)
+from merlin_es.cli.progress import working
 
 if TYPE_CHECKING:
+    from merlin_es.cli.shapes import ExportedRun
     from merlin_es.exports import Exported, Exports
 
 
@@ -37,6 +48,7 @@ def export(
         str | None, typer.Option(metavar="PATH", help="A file, or - for stdout [default: RUN.tar …].")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Write a run to one file.
@@ -58,21 +70,24 @@ def export(
         _warn(exported)
         return
     path = Path(f"{run}.{_SUFFIXES[format_]}" if to is None else to).absolute()
-    exported = _write_file(exports, run, format_, path, force=force)
+    with working(f"exporting {run}", quiet=quiet):
+        exported = _write_file(exports, run, format_, path, force=force)
     _warn(exported)
     size = path.stat().st_size
-    if output == Output.JSON:
-        print_json(
-            {
-                "run_id": run,
-                "path": str(path),
-                "size_bytes": size,
-                "head": str(exported.head),
-                "events": exported.events,
-                "blobs": exported.blobs,
-                "missing_blobs": exported.missing,
-            }
-        )
+    if output.is_data:
+        shown: ExportedRun = {
+            "run_id": run,
+            "path": str(path),
+            "size_bytes": size,
+            "head": str(exported.head),
+            "events": exported.events,
+            "blobs": exported.blobs,
+            "missing_blobs": list(exported.missing),
+        }
+        print_data(output, shown)
+        return
+    if quiet:
+        print_each([path])
         return
     print_lines([("Run ID", run), ("Path", path), ("Size", f"{size}B"), ("Head", exported.head)])
     print_lines([("Events", exported.events), ("Blobs", exported.blobs if format_ == Format.TAR else None)])

@@ -12,6 +12,7 @@ from merlin_es.cli.printing import (
     AtOption,
     Output,
     OutputOption,
+    QuietOption,
     as_pairs,
     as_path,
     is_dry_run,
@@ -19,6 +20,7 @@ from merlin_es.cli.printing import (
     printable,
     settings,
 )
+from merlin_es.cli.progress import working
 
 
 def fork(
@@ -37,6 +39,7 @@ def fork(
         str | None, typer.Option(metavar="PATH", help="A new directory; what was made by then is put there.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run, and end with its outcome.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Have Ray run again what a run was at some moment, with something changed; that one stays as it is.
@@ -57,9 +60,10 @@ def fork(
         answers=as_pairs(answer or [], "--answer"),
         traceparent=where.traceparent,
     )
-    forked = forks.fork(run, point, changes, dry_run=is_dry_run(context))
+    with working(f"forking {run}", quiet=quiet):
+        forked = forks.fork(run, point, changes, dry_run=is_dry_run(context))
     for name, why in forked.missing.items():
         typer.echo(f"merlin: {name} is not brought back: {printable(why)}", err=True)
-    if output == Output.TEXT:
+    if output == Output.TEXT and not quiet:
         print_lines([("Forked from", forked.record.forked_from)])
-    finish(forks.merlin, forked.record, wait=wait, output=output)
+    finish(forks.merlin, forked.record, wait=wait, quiet=quiet, output=output)

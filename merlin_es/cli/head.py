@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, print_json, settings
+from merlin_es.cli.printing import Output, OutputOption, print_data, settings
+
+if TYPE_CHECKING:
+    from merlin_es.cli.shapes import StreamHead
 
 
 def head(
@@ -19,7 +22,8 @@ def head(
 
     custody = bootstrap.custody(settings(context))
     found = custody.head(name)
-    if output == Output.JSON:
-        print_json({"stream": custody.stream(name), "seq": found.seq, "h": found.h})
+    if output.is_data:
+        shown: StreamHead = {"stream": custody.stream(name), "seq": found.seq, "h": found.h}
+        print_data(output, shown)
     else:
         typer.echo(str(found))

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    QuietOption,
     as_path,
     is_dry_run,
-    print_json,
+    print_data,
+    print_each,
     print_lines,
     printable,
     require_earnest,
     settings,
 )
+from merlin_es.cli.progress import watched, working
+
+if TYPE_CHECKING:
+    from merlin_es.cli.shapes import TakenRun
 
 INCOMPLETE = 4
 
@@ -32,6 +38,7 @@ def import_(
             help="The state root of the tool before this, or a tar that `merlin ray export` has written.",
         ),
     ],
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Take in what was recorded elsewhere: all of an old state root, which is only read, or a run that was exported.
@@ -44,9 +51,9 @@ def import_(
 
     path = Path(as_path(source, "SOURCE"))
     if path.is_dir():
-        _take_in_old_root(context, path, output)
+        _take_in_old_root(context, path, output, quiet=quiet)
     elif path.is_file():
-        _take_in_run(context, path, output)
+        _take_in_run(context, path, output, quiet=quiet)
     else:
         raise NotFound(
             f"there is no file and no directory {source}: give a tar that `merlin ray export` has written, or name the "
@@ -54,19 +61,20 @@ def import_(
         )
 
 
-def _take_in_old_root(context: typer.Context, path: Path, output: Output) -> None:
+def _take_in_old_root(context: typer.Context, path: Path, output: Output, *, quiet: bool) -> None:
     from dataclasses import asdict
 
     from merlin_es import bootstrap
 
     items = []
-    for item in bootstrap.old_root(settings(context)).take_in(path, dry_run=is_dry_run(context)):
+    taken = bootstrap.old_root(settings(context)).take_in(path, dry_run=is_dry_run(context))
+    for item in watched("importing", taken, quiet=quiet):
         items.append(item)
-        if output == Output.TEXT and item.state != "known":
+        if output == Output.TEXT and (item.state == "skipped" or (item.state == "imported" and not quiet)):
             typer.echo(printable(f"{item.state}  {item.name}  {item.detail}"))
-    if output == Output.JSON:
-        print_json([asdict(item) for item in items])
-    else:
+    if output.is_data:
+        print_data(output, [asdict(item) for item in items])
+    elif not quiet:
         counted = Counter(item.state for item in items)
         said = ", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "Nothing to import"
         typer.echo(f"{said}; nothing was recorded, as this was a dry run." if is_dry_run(context) else f"{said}.")
@@ -74,28 +82,30 @@ def _take_in_old_root(context: typer.Context, path: Path, output: Output) -> Non
         raise typer.Exit(INCOMPLETE)
 
 
-def _take_in_run(context: typer.Context, path: Path, output: Output) -> None:
+def _take_in_run(context: typer.Context, path: Path, output: Output, *, quiet: bool) -> None:
     from merlin_es import bootstrap
 
     require_earnest(context)
-    with path.open("rb") as source:
+    with path.open("rb") as source, working(f"importing {path.name}", quiet=quiet):
         taken = bootstrap.intake(settings(context)).take_in(source)
     for name in taken.other_files:
         _warn(f"{name} was folded by another version there; here it is as this one folds it")
     for digest in taken.missing:
         _warn(f"blob {digest} was not in the store that it was exported from")
     record = taken.record
-    if output == Output.JSON:
-        print_json(
-            {
-                "run_id": record.run_id,
-                "status": record.status,
-                "head": str(taken.head),
-                "blobs": taken.blobs,
-                "was_here": taken.was_here,
-                "missing_blobs": taken.missing,
-            }
-        )
+    if output.is_data:
+        shown: TakenRun = {
+            "run_id": record.run_id,
+            "status": record.status,
+            "head": str(taken.head),
+            "blobs": taken.blobs,
+            "was_here": taken.was_here,
+            "missing_blobs": list(taken.missing),
+        }
+        print_data(output, shown)
+        return
+    if quiet:
+        print_each([record.run_id])
         return
     note = "it was here already, and nothing has changed" if taken.was_here else None
     print_lines([("Run ID", record.run_id), ("Status", record.status), ("Head", taken.head), ("Message", note)])

@@ -16,11 +16,13 @@ from merlin_es.cli.printing import (
     AtOption,
     Output,
     OutputOption,
+    QuietOption,
     as_amounts,
     as_pairs,
     as_path,
     is_dry_run,
-    print_json,
+    print_data,
+    print_each,
     print_lines,
     print_table,
     require_earnest,
@@ -74,6 +76,7 @@ def submit(
     lease_count: Annotated[int, typer.Option(min=1, max=1000, help="How many of them.")] = 1,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Its place in line for these keys.")] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run, and end with its outcome.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Have Ray run a command, and record it; returns as soon as Ray has taken it."""
@@ -107,21 +110,27 @@ def submit(
         leases=lease_wish(tuple(lease or ()), lease_any, where.actor, count=lease_count, priority=priority),
     )
     merlin = bootstrap.build(where)
-    finish(merlin, merlin.submit(wish, dry_run=is_dry_run(context)), wait=wait, output=output)
+    finish(merlin, merlin.submit(wish, dry_run=is_dry_run(context)), wait=wait, quiet=quiet, output=output)
 
 
-def finish(merlin: Merlin, record: RunRecord, *, wait: bool, output: Output) -> None:
-    """Say what came of a submission, after the run has ended where that is waited for; raises Exit."""
+def finish(merlin: Merlin, record: RunRecord, *, wait: bool, quiet: bool, output: Output) -> None:
+    """Say what came of a submission, after the run has ended where that is waited for; raises Exit.
+
+    Who is `quiet` is told the id, and gets the rest by the exit code.
+    """
+    quiet = quiet and not output.is_data
+    if quiet:
+        print_each([record.run_id])
     if wait and record.is_active:
         try:
-            record = _follow(merlin, record) if output == Output.TEXT else merlin.wait(record.run_id)
+            record = _follow(merlin, record) if output == Output.TEXT and not quiet else merlin.wait(record.run_id)
         except KeyboardInterrupt:
             typer.echo(f"merlin: {record.run_id} goes on: `merlin ray jobs cancel {record.run_id}` ends it", err=True)
             raise
-    elif output == Output.TEXT:
+    elif output == Output.TEXT and not quiet:
         _lines_of_submit(record)
-    if output == Output.JSON:
-        _print(record)
+    if output.is_data:
+        _print(record, output)
     _exit(record, waited=wait)
 
 
@@ -140,8 +149,8 @@ def status(
         _show_status_then(settings(context), run, at, output)
         return
     known = view.status(settings(context), run, cached=cached or is_dry_run(context))
-    if output == Output.JSON:
-        print_json(known)
+    if output.is_data:
+        print_data(output, known)
         return
     print_lines(_status_lines(known))
 
@@ -156,6 +165,7 @@ def list_(
     since: Annotated[str | None, typer.Option(help="Only runs since: 2026-11-23, or 90m, 24h, 7d ago.")] = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="As it was then: a time, or '2h ago'.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest first.")] = 50,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List runs, the newest first, from the index."""
@@ -171,7 +181,7 @@ def list_(
         limit=limit,
         at=at,
     )
-    _print_runs(listed.rows, output)
+    _print_runs(listed.rows, output, quiet=quiet)
     for stream in listed.doubtful:
         typer.echo(f"merlin: {CLOCK_WENT_BACK.format(stream)}", err=True)
     for stream, why in listed.sick.items():
@@ -180,9 +190,12 @@ def list_(
         raise typer.Exit(7)
 
 
-def _print_runs(rows: Sequence[Mapping[str, object]], output: Output) -> None:
-    if output == Output.JSON:
-        print_json(rows)
+def _print_runs(rows: Sequence[Mapping[str, object]], output: Output, *, quiet: bool) -> None:
+    if output.is_data:
+        print_data(output, rows)
+        return
+    if quiet:
+        print_each(row["run_id"] for row in rows)
         return
     if not rows:
         typer.echo("No runs.")
@@ -309,13 +322,14 @@ def _show_status_then(where: Settings, run: str, at: str, output: Output) -> Non
     """Print where a run stood."""
     from merlin_es import bootstrap, then
     from merlin_es.cli.chronicle import note
+    from merlin_es.moments import said
 
-    known, found = then.status(bootstrap.past(where), run, at)
-    note(found.point)
-    if output == Output.JSON:
-        print_json(known)
+    known, was = then.status(bootstrap.past(where), run, at)
+    note(was.point)
+    if output.is_data:
+        print_data(output, known)
         return
-    print_lines([*_status_lines(known), ("As of", f"#{found.point.seq} at {known['updated_at']}")])
+    print_lines([*_status_lines(known), ("As of", said(was.event))])
 
 
 def _status_lines(known: Mapping[str, object]) -> list[tuple[str, object]]:
@@ -340,16 +354,16 @@ def _status_lines(known: Mapping[str, object]) -> list[tuple[str, object]]:
 
 
 def _print_change(record: RunRecord, output: Output) -> None:
-    if output == Output.JSON:
-        _print(record)
+    if output.is_data:
+        _print(record, output)
     else:
         print_lines([("Run ID", record.run_id), ("Status", record.status), ("Message", record.message)])
 
 
-def _print(record: RunRecord) -> None:
+def _print(record: RunRecord, output: Output) -> None:
     from projections.projection import run_json
 
-    print_json(run_json(record))
+    print_data(output, run_json(record))
 
 
 def _exit(record: RunRecord, *, waited: bool) -> None:

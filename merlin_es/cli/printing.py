@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -23,6 +24,12 @@ class Output(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    JSONL = "jsonl"
+
+    @property
+    def is_data(self) -> bool:
+        """Whether a program reads it."""
+        return self is not Output.TEXT
 
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]")
@@ -32,7 +39,8 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u20
 CLOCK_WENT_BACK = "the clock went back in {}: it may have stood elsewhere"
 MOMENT = "42, 2026-11-23T07:13Z, '2h ago', the id of an event, or run.started#2"
 AtOption = Annotated[str | None, typer.Option("--at", metavar="MOMENT", help=f"A moment of the past: {MOMENT}.")]
-OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Lines for people, or JSON for programs.")]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only what matters: ids, or what is not well.")]
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="For people, or for programs: `merlin schema`.")]
 
 
 def settings(context: typer.Context, *, careful: bool = True) -> Settings:
@@ -70,6 +78,12 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(" ", _ESCAPES.sub("", text))
 
 
+def print_each(texts: Iterable[object]) -> None:
+    """Print each on a line of its own, for who asked to be told only that."""
+    for text in texts:
+        typer.echo(printable(str(text)))
+
+
 def print_lines(lines: Iterable[tuple[str, object]]) -> None:
     """Print `Name: value` for each that has a value; a value stays on its line."""
     for name, value in lines:
@@ -83,14 +97,56 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf8))
 
 
+def print_json_line(value: object) -> None:
+    """Print JSON on one line, at once."""
+    is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(value, ensure_ascii=not is_utf8, separators=(",", ":")))
+
+
+def print_data(output: Output, value: object) -> None:
+    """Print what a program reads: one document, or each of several on a line of its own."""
+    if output is Output.JSON:
+        print_json(value)
+        return
+    for each in value if isinstance(value, list | tuple) else (value,):
+        print_json_line(each)
+
+
+class Items:
+    """Prints one thing after the other, each when it is there: on a line of its own, or as a part of one list."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._begun = False
+
+    def print(self, value: object) -> None:
+        """Print one of them."""
+        if self._output is Output.JSONL:
+            print_json_line(value)
+            return
+        is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        typer.echo(",\n" if self._begun else "[\n", nl=False)
+        typer.echo(textwrap.indent(json.dumps(value, indent=2, ensure_ascii=not is_utf8), "  "), nl=False)
+        self._begun = True
+
+    def end(self) -> None:
+        """Say that there are no more."""
+        if self._output is Output.JSON:
+            typer.echo("\n]" if self._begun else "[]")
+
+
 def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as they need to be; on a terminal the last one is cut to its width."""
+    """Print columns as wide as they need to be; on a terminal they fit into it, and statuses are in colour."""
     table = [[" ".join(printable(cell).split()) for cell in row] for row in (names, *rows)]
+    if (sys.stdout and sys.stdout.isatty()) or os.environ.get("FORCE_COLOR"):
+        from merlin_es.cli.terminal import screen
+
+        screen().show_table(table)
+        return
     widths = [max(width_of(row[at]) for row in table) for at in range(len(names))]
-    room = os.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 0
     for row in table:
         cells = (cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True))
-        typer.echo(_cut("  ".join(cells).rstrip(), room))
+        typer.echo("  ".join(cells).rstrip())
 
 
 def as_pairs(texts: Sequence[str], option: str) -> Mapping[str, str]:
@@ -136,7 +192,7 @@ def width_of(text: str) -> int:
     return sum(0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
 
 
-def _cut(text: str, room: int) -> str:
+def cut(text: str, room: int) -> str:
     """Cut a text to the columns of a terminal; 0 is room enough."""
     if not room or width_of(text) <= room:
         return text

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, is_dry_run, print_json, printable, settings
+from merlin_es.cli.printing import Output, OutputOption, QuietOption, is_dry_run, print_data, printable, settings
+from merlin_es.cli.progress import watched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from merlin_es.cli.shapes import FileVerdict, PatchStep
     from projections.files import Verdict
     from projections.patch import Operation
 
+MENDED = frozenset({"missing", "stale", "edited", "other_fold"})
 PATCH_LINES_MAX = 20
 """For people; programs get all."""
 
@@ -23,6 +26,7 @@ PATCH_LINES_MAX = 20
 def rebuild(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Only say what differs; exit code 4 if any does.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Write every state file anew from the logs.
@@ -39,7 +43,7 @@ def rebuild(
     check = check or is_dry_run(context)
     where = settings(context)
     ledger = bootstrap.ledger(where)
-    verdicts = list(rebuilt(ledger.log, where.state_root, check=check))
+    verdicts = list(watched("rebuilding", rebuilt(ledger.log, where.state_root, check=check), quiet=quiet))
     if not check:
         try:
             ledger.index.rebuild()
@@ -48,14 +52,14 @@ def rebuild(
                 f"the index in {where.state_root} cannot be written ({error}): make room and give access there, "
                 "then repeat the call"
             ) from None
-    print_verdicts(verdicts, output, check=check)
+    print_verdicts(verdicts, output, check=check, quiet=quiet)
 
 
-def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool) -> None:
+def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool, quiet: bool = False) -> None:
     """Print what was found or done, and end with the exit code that says so."""
     different = [verdict for verdict in verdicts if verdict.state not in ("same", "written")]
-    if output == Output.JSON:
-        print_json([_as_json(verdict) for verdict in verdicts])
+    if output.is_data:
+        print_data(output, [_as_json(verdict) for verdict in verdicts])
     else:
         for verdict in different:
             typer.echo(printable(f"{verdict.state}  {verdict.path}  {verdict.why}".rstrip()))
@@ -64,14 +68,18 @@ def print_verdicts(verdicts: Sequence[Verdict], output: Output, *, check: bool) 
             if (more := len(verdict.patch or ()) - PATCH_LINES_MAX) > 0:
                 typer.echo(f"    and {more} more: -o json has them")
         counted = Counter(verdict.state for verdict in verdicts)
-        typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No state files.")
+        if not quiet:
+            typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No state files.")
+    if check and any(verdict.state in MENDED for verdict in different):
+        typer.echo("merlin: without --check these files are written anew, as their logs say", err=True)
     sick = any(verdict.state == "sick" for verdict in verdicts)
     if sick or (check and different):
         raise typer.Exit(7 if sick else 4)
 
 
-def _as_json(verdict: Verdict) -> dict[str, object]:
-    patch = None if verdict.patch is None else [operation.as_json() for operation in verdict.patch]
+def _as_json(verdict: Verdict) -> FileVerdict:
+    steps = None if verdict.patch is None else [operation.as_json() for operation in verdict.patch]
+    patch = cast("list[PatchStep] | None", steps)  # As RFC 6902 has them.
     return {"path": verdict.path, "state": verdict.state, "why": verdict.why, "patch": patch}
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import printable, require_earnest, settings
+from merlin_es.cli.printing import Output, OutputOption, print_data, printable, require_earnest, settings
 
 if TYPE_CHECKING:
+    from merlin_es.cli.shapes import PassDone
     from merlin_es.reconciler import Pass
 
 
@@ -18,6 +19,7 @@ def reconcile(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
     unblock: Annotated[bool, typer.Option("--unblock", help="Also submit what is blocked.")] = False,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Ask Ray what became of the runs, and take the next steps.
 
@@ -25,25 +27,32 @@ def reconcile(
     is damaged.
     """
     from merlin_es import bootstrap
+    from merlin_es.errors import Usage
 
     require_earnest(context)
+    if output is Output.JSON and not once:
+        raise Usage("a loop has no end, and a document of JSON has one: give -o jsonl, or --once")
     merlin = bootstrap.build(settings(context))
     if once:
         done = merlin.reconcile_once(unblock=unblock)
-        _report(done)
-        typer.echo(f"Looked at {done.looked_at} runs, {len(done.changed)} changed.")
+        if output.is_data:
+            print_data(output, _as_json(done))
+        else:
+            Teller(output).report(done)
+            typer.echo(f"Looked at {done.looked_at} runs, {len(done.changed)} changed.")
         raise typer.Exit(6 if done.unreachable else 7 if done.sick else 0)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: stop.set())
-    tell = Teller()
+    tell = Teller(output)
     merlin.reconcile(stop, tell.say, tell.report, unblock=unblock)
 
 
 class Teller:
     """Tells people what changes, and what is wrong once, not at each pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: Output) -> None:
+        self._output = output
         self._said: dict[str, str] = {}
 
     def say(self, text: str) -> None:
@@ -60,9 +69,18 @@ class Teller:
         if "" in self._said and "" not in wrong:
             self.say("the cluster answers again")
         self._said = {what: str(why) for what, why in wrong.items()}
+        if self._output.is_data:
+            if done.changed or wrong:
+                print_data(self._output, _as_json(done))
+            return
         for run_id in done.changed:
             typer.echo(f"{run_id} changed")
 
 
-def _report(done: Pass) -> None:
-    Teller().report(done)
+def _as_json(done: Pass) -> PassDone:
+    return {
+        "looked_at": done.looked_at,
+        "changed": list(done.changed),
+        "unreachable": done.unreachable,
+        "sick": {stream: str(why) for stream, why in done.sick.items()},
+    }

@@ -15,10 +15,8 @@ from merlin_es.cli.chronicle import (
     is_worth_showing,
     note,
     place_of,
-    print_json_line,
 )
-from merlin_es.cli.events import Lines, LinesOption
-from merlin_es.cli.printing import MOMENT, AtOption, settings
+from merlin_es.cli.printing import MOMENT, AtOption, Items, Output, OutputOption, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ def replay(
     at: AtOption = None,
     from_: Annotated[str | None, typer.Option("--from", metavar="MOMENT", help=f"The first event: {MOMENT}.")] = None,
     step: Annotated[bool, typer.Option("--step", help="Step through it in the terminal.")] = False,
-    output: LinesOption = Lines.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Show each event of a run with what it changed, who wanted it, through which door, and why.
 
@@ -57,10 +55,10 @@ def replay(
         return
     if first and last and first.seq > last.seq:
         raise Usage(f"--from {from_} is event #{first.seq}, which comes after #{last.seq} (--at {at}): swap them")
-    shown = screen()
+    shown, items = screen(), Items(output)
     for found, reason in past.retell(stream, first.seq if first else 1, last.seq if last else None):
-        if output == Lines.JSONL:
-            print_json_line(
+        if output.is_data:
+            items.print(
                 {
                     "event": event_json(found.event),
                     "because": reason
@@ -70,6 +68,7 @@ def replay(
             )
         else:
             _show(shown, found, reason, past.folds.main(stream))
+    items.end()
 
 
 def _show(shown: Screen, step: Step, reason: Reason | None, main: str) -> None:

@@ -14,8 +14,10 @@ import typer
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    QuietOption,
     as_pairs,
-    print_json,
+    print_data,
+    print_each,
     print_lines,
     print_table,
     printable,
@@ -25,6 +27,7 @@ from merlin_es.cli.printing import (
 from merlin_es.cli.verbs import Verbs
 
 if TYPE_CHECKING:
+    from merlin_es.cli.shapes import LeftClaim
     from merlin_es.lease_commands import Reserve
     from merlin_es.resources import Leases
     from projections.lease_state import Claim, Key, Lease, Pool, Resources
@@ -57,6 +60,7 @@ def list_(
     everything: Annotated[bool, typer.Option("--all", help="Also what has ended.")] = False,
     at: Annotated[str | None, typer.Option(metavar="MOMENT", help="As it was then.")] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="With all details [default: on a terminal].")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List leases, with who waits for each key."""
@@ -73,8 +77,11 @@ def list_(
         if everything:
             leases = resource_history.ever(resources.log.read(RESOURCES), seq, time)
     leases = sorted((each for each in leases if key in (None, each.key)), key=lambda each: each.created_at)
-    if output == Output.JSON:
-        print_json([_json_of(lease, state) for lease in leases])
+    if output.is_data:
+        print_data(output, [_json_of(lease, state) for lease in leases])
+        return
+    if quiet:
+        print_each(lease.lease_id for lease in leases)
         return
     for lease in leases:
         typer.echo(printable(f"{lease.lease_id} {lease.key} {lease.status} owner={lease.owner}"))
@@ -99,6 +106,7 @@ def reserve(
     timeout: Timeout = None,
     on_behalf_of: OnBehalfOf = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key again gives the same lease.")] = None,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Have all of some keys, or any with a label; exit code 13 when they cannot be had at once."""
@@ -109,7 +117,11 @@ def reserve(
     if ttl is not None and run is not None:
         raise Usage("a lease ends with its run, or when it is not renewed: give --run or --ttl")
     if run is not None and resources.world.run_status(run) is None:
-        raise NotFound(f"there is no run {run!r} in this state root: `merlin ray jobs list` shows those there are")
+        raise NotFound(
+            f"there is no run {run!r} in this state root: `merlin ray jobs list` shows those there are",
+            kind="run",
+            name=run,
+        )
     if idempotency_key == "":
         raise Usage("--idempotency-key is empty, as an unset variable is: give a key, or leave it out")
     wish = _wish(
@@ -127,7 +139,10 @@ def reserve(
         idempotency_key=idempotency_key,
     )
     limit_s = None if timeout is None else _seconds(timeout, "--timeout")
-    leases = resources.reserve(wish, limit_s=limit_s, tell=_Teller().tell if wait else None)
+    leases = resources.reserve(wish, limit_s=limit_s, tell=_Teller().tell if wait and not quiet else None)
+    if quiet and not output.is_data:
+        print_each(lease.lease_id for lease in leases)
+        return
     _print_leases(leases, resources.state(), output, several=len(wish.keys) > 1 or (any_ is not None and count > 1))
 
 
@@ -151,8 +166,8 @@ def release(
     resources = _open(context)
     lease_id = lease or resources.holder(key or "").lease_id
     released = resources.release(lease_id, owner=owner, fence=fence, force=force, reason=reason)
-    if output == Output.JSON:
-        print_json(_json_of(released, resources.state()))
+    if output.is_data:
+        print_data(output, _json_of(released, resources.state()))
     else:
         print_lines([("Lease ID", released.lease_id), ("Status", released.status)])
 
@@ -237,6 +252,7 @@ def hold(
 def queue(
     context: typer.Context,
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Only who waits for this key.")] = None,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List who waits, the next one first."""
@@ -244,8 +260,11 @@ def queue(
 
     state = _open(context).state()
     claims = in_line(state) if key is None else line_for(key, state)
-    if output == Output.JSON:
-        print_json([_claim_json(claim, state) for claim in claims])
+    if output.is_data:
+        print_data(output, [_claim_json(claim, state) for claim in claims])
+        return
+    if quiet:
+        print_each(claim.claim_id for claim in claims)
         return
     if not claims:
         typer.echo("Nobody waits.")
@@ -259,11 +278,17 @@ def queue(
 
 @app.command()
 def leave(
-    context: typer.Context, claim: Annotated[str, typer.Argument(metavar="CLAIM", help="The id of a claim.")]
+    context: typer.Context,
+    claim: Annotated[str, typer.Argument(metavar="CLAIM", help="The id of a claim.")],
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Take a claim out of the line."""
     require_earnest(context)
     _open(context).leave(claim)
+    if output.is_data:
+        left: LeftClaim = {"claim_id": claim, "status": "left"}
+        print_data(output, left)
+        return
     print_lines([("Claim ID", claim), ("Status", "left")])
 
 
@@ -327,8 +352,8 @@ def history(context: typer.Context, key: KeyOf, output: OutputOption = Output.TE
     from projections.layout import RESOURCES
 
     rows = list(resource_history.history(key, _open(context).log.read(RESOURCES)))
-    if output == Output.JSON:
-        print_json([asdict(row) for row in rows])
+    if output.is_data:
+        print_data(output, [asdict(row) for row in rows])
     elif not rows:
         typer.echo("Nothing has happened to it.")
     else:
@@ -354,8 +379,8 @@ def who(
     became = lease and next(
         each for each in resource_history.ever(events(RESOURCES)) if each.lease_id == lease.lease_id
     )
-    if output == Output.JSON:
-        print_json({"lease": became and _plain(became), "waiting": [_plain(claim) for claim in claims]})
+    if output.is_data:
+        print_data(output, {"lease": became and _plain(became), "waiting": [_plain(claim) for claim in claims]})
         return
     if became is None:
         typer.echo("Nobody had it.")
@@ -383,8 +408,8 @@ def report(
     resources = _open(context)
     begin = None if since is None else time_of(since, datetime.now(UTC), TIMES)
     uses = resource_history.report(resources.log.read(RESOURCES), begin, resources.world.host.now())
-    if output == Output.JSON:
-        print_json([asdict(use) for use in uses])
+    if output.is_data:
+        print_data(output, [asdict(use) for use in uses])
         return
     if not uses:
         typer.echo("No resources.")
@@ -552,9 +577,9 @@ def _wants(claim: Claim) -> str:
 
 
 def _print_leases(leases: Sequence[Lease], state: Resources, output: Output, *, several: bool) -> None:
-    if output == Output.JSON:
+    if output.is_data:
         found = [_json_of(lease, state) for lease in leases]
-        print_json(found if several else found[0])
+        print_data(output, found if several else found[0])
         return
     for lease in leases:
         print_lines([("Lease ID", lease.lease_id), ("Resource", lease.key), ("Status", lease.status)])
@@ -562,21 +587,25 @@ def _print_leases(leases: Sequence[Lease], state: Resources, output: Output, *, 
 
 
 def _print_details(lease: Lease, state: Resources) -> None:
+    from merlin_es.cli.terminal import Part, screen
+
     parts = [f"fence={lease.fence}", lease.liveness, f"since={lease.created_at}"]
     parts += [f"until={lease.until}"] if lease.until else []
     parts += [f"on behalf of {lease.on_behalf_of}"] if lease.on_behalf_of else []
     parts += [f"{lease.ended} at {lease.updated_at}: {lease.end_reason}"] if lease.ended else []
-    typer.echo(printable(f"  {' '.join(parts)}"))
+    shown = screen()
+    shown.show(*(Part(part, gap=1) for part in parts), indent=2)
     if lease.lease_id in state.leases:
         from projections.line import line_for
 
         for place, claim in enumerate(line_for(lease.key, state), 1):
-            typer.echo(printable(f"  {place}. {claim.owner} waits since {claim.queued_at} ({claim.claim_id})"))
+            waits = (f"{place}. {claim.owner} waits", f"since {claim.queued_at}", f"({claim.claim_id})")
+            shown.show(*(Part(part, gap=1) for part in waits), indent=2)
 
 
 def _print_key(key: Key, output: Output) -> None:
-    if output == Output.JSON:
-        print_json(_plain(key))
+    if output.is_data:
+        print_data(output, _plain(key))
     else:
         print_lines([("Resource", key.key), ("Status", key.status), ("Reason", key.reason)])
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, print_json, print_lines, require_earnest, settings
+from merlin_es.cli.printing import Output, OutputOption, print_data, print_lines, require_earnest, settings
+
+if TYPE_CHECKING:
+    from merlin_es.cli.shapes import SealedRun
 
 
 def seal(
@@ -25,7 +28,8 @@ def seal(
     custody = bootstrap.custody(settings(context))
     record = custody.seal(run, reason)
     head = custody.head(run)
-    if output == Output.JSON:
-        print_json({"run_id": run, "sealed_at": record.sealed_at, "head": str(head)})
+    if output.is_data:
+        shown: SealedRun = {"run_id": run, "sealed_at": record.sealed_at, "head": str(head)}
+        print_data(output, shown)
     else:
         print_lines([("Run ID", run), ("Sealed", record.sealed_at), ("Head", head)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +12,13 @@ from merlin_es.cli.printing import (
     Output,
     OutputOption,
     current_directory,
-    print_json,
+    print_data,
     print_table,
     require_path,
 )
+
+if TYPE_CHECKING:
+    from merlin_es.cli.shapes import AllSettings, SettingRow
 
 
 def settings(
@@ -32,7 +35,7 @@ def settings(
     given, cwd = None if state_root is None else Path(state_root), current_directory()
     found = explain(given, os.environ, cwd)
     root = load(given, os.environ, cwd, careful=False).state_root
-    rows = [
+    rows: list[SettingRow] = [
         {
             "name": setting.name,
             "value": str(root) if setting.name == "state_root" else each.value,
@@ -45,8 +48,9 @@ def settings(
         for setting, each in found.items()
     ]
     meaningless = unknown(cwd)
-    if output == Output.JSON:
-        print_json({"settings": rows, "unknown": meaningless})
+    if output.is_data:
+        shown: AllSettings = {"settings": rows, "unknown": list(meaningless)}
+        print_data(output, shown)
         return
     print_table(
         ["SETTING", "VALUE", "FROM"],

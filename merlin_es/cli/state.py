@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from merlin_es.cli.chronicle import head_of, note, note_gone, style_of, value_parts
-from merlin_es.cli.printing import CLOCK_WENT_BACK, AtOption, Output, OutputOption, print_json, settings
+from merlin_es.cli.printing import CLOCK_WENT_BACK, AtOption, Output, OutputOption, print_data, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def _one(context: typer.Context, name: str, at: str | None, output: Output) -> N
     point = past.point(stream, at)
     note(point)
     found = documents(stream, past.at(stream, point.seq), past.folds)
-    if output == Output.JSON:
-        print_json(found)
+    if output.is_data:
+        print_data(output, found)
         return
     shown = screen()
     event = past.event(Place(stream, point.seq))
@@ -83,8 +83,8 @@ def _everything(context: typer.Context, at: str | None, output: Output) -> None:
     past = bootstrap.past(where)
     time = the_time(at if at is not None else "0s", past.now())
     found = plane.at(time, past, bootstrap.ledger(where).index)
-    if output == Output.JSON:
-        print_json(asdict(found))
+    if output.is_data:
+        print_data(output, asdict(found))
     else:
         _show(screen(), found)
     note_gone(past)

@@ -10,8 +10,10 @@ import typer
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
+    QuietOption,
     is_dry_run,
-    print_json,
+    print_data,
+    print_each,
     print_lines,
     printable,
     require_path,
@@ -20,6 +22,7 @@ from merlin_es.cli.printing import (
 from merlin_es.cli.verbs import Verbs
 
 if TYPE_CHECKING:
+    from merlin_es.cli.shapes import PlannedTarget, ValidSpec
     from merlin_es.targetgen.inputs import Inputs
 
 OUT_DIR = "build/generated/targetgen"
@@ -67,8 +70,9 @@ def validate(
     plan = planning.plan(inputs.capability, inputs.overlay)
     absent = missing(named_paths(plan), settings(context).workspace)
     name = inputs.overlay.name if inputs.overlay else None
-    if output == Output.JSON:
-        print_json({"target": plan.target, "overlay": name, "notes": list(plan.notes), "missing_paths": absent})
+    if output.is_data:
+        shown: ValidSpec = {"target": plan.target, "overlay": name, "notes": list(plan.notes), "missing_paths": absent}
+        print_data(output, shown)
         return
     print_lines([("Validated capability spec", plan.target), ("Validated deployment overlay", name)])
     say([*plan.notes, *([f"not in this workspace: {', '.join(absent)}"] if absent else [])])
@@ -81,6 +85,7 @@ def plan(
     example: Example = None,
     overlay: Overlay = None,
     out_dir: OutDir = OUT_DIR,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Derive the plan of a target, and its tasks."""
@@ -93,17 +98,19 @@ def plan(
     if not is_dry_run(context):
         outputs.write(directory, files)
         outputs.remove_optional(directory, planning.OPTIONAL, files)
-    if output == Output.JSON:
-        print_json(
-            {
-                "target": made.target,
-                "primary_integration": made.classification.primary,
-                "task_count": len(made.tasks),
-                "output_directory": str(directory),
-                "files": sorted(files),
-                "notes": list(made.notes),
-            }
-        )
+    if output.is_data:
+        shown: PlannedTarget = {
+            "target": made.target,
+            "primary_integration": made.classification.primary,
+            "task_count": len(made.tasks),
+            "output_directory": str(directory),
+            "files": sorted(files),
+            "notes": list(made.notes),
+        }
+        print_data(output, shown)
+        return
+    if quiet:
+        print_each([directory])
         return
     print_lines(
         [
@@ -123,6 +130,7 @@ def generate(
     example: Example = None,
     overlay: Overlay = None,
     out_dir: OutDir = OUT_DIR,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Lay out the files that a target begins with.
@@ -139,8 +147,11 @@ def generate(
         ("Generated root", directory / generation.TREE),
         ("Generation summary", directory / "generation_summary.md"),
     ]
-    if output == Output.JSON:
-        print_json({**made, "output_directory": str(directory)})
+    if output.is_data:
+        print_data(output, {**made, "output_directory": str(directory)})
+        return
+    if quiet:
+        print_each([directory])
         return
     print_lines(
         [
@@ -161,6 +172,7 @@ def stage_mutation(
     overlay: Overlay = None,
     from_dir: FromDir = None,
     out_dir: OutDir = OUT_DIR,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Lay out what would be proposed as a change.
@@ -179,8 +191,11 @@ def stage_mutation(
         ("Proposed tree", directory / generation.PROPOSED),
         ("Proposal brief", directory / "mutation" / "proposal_brief.md"),
     ]
-    if output == Output.JSON:
-        print_json({**made, "target_directory": str(directory)})
+    if output.is_data:
+        print_data(output, {**made, "target_directory": str(directory)})
+        return
+    if quiet:
+        print_each([directory])
         return
     print_lines(
         [
@@ -206,9 +221,11 @@ def explain(
 
     inputs = read_inputs(capability, example, overlay)
     made = planning.plan(inputs.capability, inputs.overlay)
-    if output == Output.JSON:
+    if output.is_data:
         documents = made.as_json()
-        print_json({**documents["support_plan.json"], "tasks": documents["task_graph.json"], "notes": list(made.notes)})
+        print_data(
+            output, {**documents["support_plan.json"], "tasks": documents["task_graph.json"], "notes": list(made.notes)}
+        )
         return
     for line in explanation(made):
         typer.echo(printable(line))

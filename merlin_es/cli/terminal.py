@@ -1,24 +1,27 @@
 """How does a line fit a terminal: where does it break, and what is in colour?
 
-In a pipe nothing breaks and nothing is in colour; nor is it where NO_COLOR is set, or the terminal is a dumb one.
+In a pipe nothing breaks and nothing is in colour, but where FORCE_COLOR is set; nor is it on a terminal where NO_COLOR
+is set, which goes before all else, or which is a dumb one.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TextIO
 
 import typer
 
-from merlin_es.cli.printing import printable, width_of
+from merlin_es.cli.printing import cut, printable, width_of
 
 HANG: Final = 4
 """By how many columns a line that goes on below is moved in, beyond where it began."""
 NARROW: Final = 24
+LAST_MIN: Final = 8
+COLUMN_MIN: Final = 10
 
 
 class Style(StrEnum):
@@ -31,6 +34,16 @@ class Style(StrEnum):
     GOOD = "32"
     BAD = "31"
     CHANGED = "33"
+
+
+_TELLING: Final = ("STATUS", "STATE")
+"""The columns whose words say how things are."""
+_STATUS_STYLES: Final = {
+    **dict.fromkeys(("completed", "active", "whole", "same", "written"), Style.GOOD),
+    **dict.fromkeys(("failed", "lost", "error", "blocked", "corrupt"), Style.BAD),
+    **dict.fromkeys(("cancelled", "dry_run", "released"), Style.DIM),
+    **dict.fromkeys(("requested", "waiting", "submitted", "running"), Style.CHANGED),
+}
 
 
 class Part(NamedTuple):
@@ -51,7 +64,31 @@ class Screen:
     def show(self, *parts: Part | str, indent: int = 0) -> None:
         """Print one line, over as many as it takes."""
         for line in self.lines(*parts, indent=indent):
-            typer.echo(line)
+            self._echo(line)
+
+    def show_table(self, table: Sequence[Sequence[str]]) -> None:
+        """Print columns, the first row being their names; what tells how things are has colour."""
+        widths = self._fitting([max(map(width_of, column)) for column in zip(*table, strict=True)])
+        for number, row in enumerate(table):
+            line, gap = "", ""
+            for name, cell, width in zip(table[0], row, widths, strict=True):
+                text = cut(cell, width)
+                style = (
+                    Style.STRONG if not number else _STATUS_STYLES.get(cell, Style.PLAIN) if name in _TELLING else ""
+                )
+                line += gap + self._styled(text, Style(style))
+                gap = " " * (width - width_of(text) + 2)
+            self._echo(line)
+
+    def _fitting(self, widths: list[int]) -> list[int]:
+        """Make columns narrower until they fit: the last one first, then the widest, but never the ids in the first."""
+        fixed, last = widths[:-1], widths[-1]
+        over = sum(widths) + 2 * len(fixed) - self.columns if self.columns else 0
+        last, over = max(min(last, LAST_MIN), last - max(0, over)), over - max(0, last - LAST_MIN)
+        while over > 0 and (widest := max(fixed[1:], default=0)) > COLUMN_MIN:
+            fixed[fixed.index(widest, 1)] -= 1
+            over -= 1
+        return [*fixed, max(1, last - max(0, over))]
 
     def lines(self, *parts: Part | str, indent: int = 0) -> Iterator[str]:
         """Yield the lines that parts become: a line breaks between them first."""
@@ -73,6 +110,9 @@ class Screen:
             begun = True
         yield line
 
+    def _echo(self, line: str) -> None:
+        typer.echo(line, color=self.colours or None)  # Else it takes colours out for who is no terminal.
+
     def _room(self, indent: int) -> int | None:
         return max(NARROW, self.columns - indent) if self.columns else None
 
@@ -83,11 +123,18 @@ class Screen:
 def screen() -> Screen:
     """Give the screen that standard output is."""
     if sys.stdout is None or not sys.stdout.isatty():
-        return Screen()
+        return Screen(0, has_colours(sys.stdout))
     # What is told of a terminal by the environment goes before what it says itself, as for every program.
     named = os.environ.get("COLUMNS", "")
     columns = int(named) if named.isascii() and named.isdecimal() else os.get_terminal_size(sys.stdout.fileno()).columns
-    return Screen(columns, not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")
+    return Screen(columns, has_colours(sys.stdout))
+
+
+def has_colours(stream: TextIO | None) -> bool:
+    """Tell whether what is printed there may be in colour."""
+    if os.environ.get("NO_COLOR") or stream is None:
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def _broken(text: str, room: int | None, later: int | None) -> Iterator[str]:

@@ -8,6 +8,7 @@ import typer
 
 from merlin_es.cli.archive import show
 from merlin_es.cli.printing import Output, OutputOption, require_earnest, settings
+from merlin_es.cli.progress import working
 
 
 def unarchive(
@@ -19,4 +20,6 @@ def unarchive(
     from merlin_es import bootstrap
 
     require_earnest(context)
-    show(bootstrap.custody(settings(context)).unarchive(run), output)
+    with working(f"unarchiving {run}"):
+        packed = bootstrap.custody(settings(context)).unarchive(run)
+    show(packed, output)

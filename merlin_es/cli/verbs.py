@@ -9,7 +9,10 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer._click import Context
+from typer._click.exceptions import UsageError
+from typer._click.formatting import HelpFormatter
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,7 +22,7 @@ class Verbs:
     """A group of verbs; functions are added to it as to a typer.Typer, and what other modules have by their names."""
 
     def __init__(self, text: str) -> None:
-        self._app = _plain(help=text, no_args_is_help=True)
+        self._app = _plain(help=text, no_args_is_help=True, cls=Group)
         self._builders = _Builders()
 
     def callback(self) -> Callable[[F], F]:
@@ -60,6 +63,38 @@ class Verbs:
         return group
 
 
+class NoSuchVerb(UsageError):
+    """There is no verb of that name; `near` has those that may be meant."""
+
+    def __init__(self, name: str, near: list[str], context: Context) -> None:
+        super().__init__(f"there is no verb {name!r}", context)
+        self.near = near
+
+
+class Group(TyperGroup):
+    """A group that says which of its verbs may be meant."""
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> Any:  # noqa: ANN401  what typer gives
+        """Find the verb that the first word names; raises NoSuchVerb."""
+        if args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from merlin_es.cli.suggestions import near_verbs
+
+            raise NoSuchVerb(args[0], near_verbs(args[0], ctx), ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Verb(TyperCommand):
+    """A verb whose help ends with an example."""
+
+    def format_epilog(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the example, with its comment before it."""
+        from merlin_es.cli.examples import example_of
+
+        if example := example_of(ctx.command_path):
+            with formatter.section("Example"):
+                formatter.write(f"{'':{formatter.current_indent}}$ {example}\n")
+
+
 class _Builders(UserDict[str, Any]):
     """What builds each verb, by its name; looking one up builds it."""
 
@@ -69,7 +104,7 @@ class _Builders(UserDict[str, Any]):
 
 def _built(name: str, function: Callable[..., Any], settings: dict[str, Any]) -> Any:  # noqa: ANN401  likewise
     app = _plain()
-    app.command(name, **settings)(function)
+    app.command(name, cls=Verb, **settings)(function)
     return get_command(app)
 
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.printing import Output, OutputOption, print_json, printable, settings
+from merlin_es.cli.printing import Output, OutputOption, QuietOption, print_data, settings
+from merlin_es.cli.progress import watched
+from merlin_es.cli.terminal import Screen, screen
 
 if TYPE_CHECKING:
     from eventlog.names import Head
+    from merlin_es.cli.shapes import StreamProof
     from merlin_es.custody import Proof
 
 DIVERGED, DAMAGED = 4, 7
@@ -24,6 +27,7 @@ def verify(
         str | None, typer.Option(metavar="SEQ:H", help="A head noted earlier, which must be in it.")
     ] = None,
     fold: Annotated[bool, typer.Option("--fold", help="Also replay, and compare with the checkpoints.")] = False,
+    quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Prove that logs are what was written, line by line, and that no run is gone that the registry has.
@@ -40,16 +44,19 @@ def verify(
         raise Usage("--expect is the head of one stream: name the run or the stream that it was noted of")
     custody = bootstrap.custody(settings(context))
     if name is None:
-        proofs = list(custody.verify_all(fold=fold))
+        proofs = list(watched("verifying", custody.verify_all(fold=fold), quiet=quiet))
     else:
         proofs = [custody.verify(name, expect=_head(expect), fold=fold)]
-    if output == Output.JSON:
-        print_json([_as_json(proof) for proof in proofs])
+    if output.is_data:
+        print_data(output, [_as_json(proof) for proof in proofs])
     else:
+        shown = screen()
         for proof in proofs:
-            _print(proof)
+            if not quiet or proof.state != "whole":
+                _print(shown, proof)
         counted = Counter(proof.state for proof in proofs)
-        typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No streams.")
+        if not quiet:
+            typer.echo(", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "No streams.")
     if any(proof.state in BAD for proof in proofs):
         raise typer.Exit(DAMAGED)
     if any(proof.state == "diverged" for proof in proofs):
@@ -67,7 +74,7 @@ def _head(text: str | None) -> Head | None:
         raise Usage(f"{text!r} is not a head: give it as SEQ:H, as `merlin ray head RUN` prints it") from None
 
 
-def _print(proof: Proof) -> None:
+def _print(shown: Screen, proof: Proof) -> None:
     parts = [f"{proof.state:<9} {proof.stream}"]
     if proof.head:
         parts += [f"{proof.head.seq} events", f"{proof.size} bytes", f"head {proof.head}"]
@@ -75,12 +82,12 @@ def _print(proof: Proof) -> None:
         parts.append(f"noted at {proof.noted.seq}")
     if proof.checkpoints is not None:
         parts.append(f"{proof.checkpoints} checkpoints")
-    typer.echo(printable("  ".join(parts)))
+    shown.show(*parts)
     if proof.why:
-        typer.echo(printable(f"          {proof.why}"))
+        shown.show(proof.why, indent=10)
 
 
-def _as_json(proof: Proof) -> dict[str, object]:
+def _as_json(proof: Proof) -> StreamProof:
     return {
         "stream": proof.stream,
         "state": proof.state,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from merlin_es.cli.chronicle import content_of, event_json, head_of
-from merlin_es.cli.printing import Output, OutputOption, as_pairs, print_json, require_earnest, settings
+from merlin_es.cli.printing import Output, OutputOption, as_pairs, print_data, require_earnest, settings
 from merlin_es.cli.terminal import screen
 
 TIME_OVER = 12
@@ -43,7 +43,7 @@ def wait(
     if found.event is None:
         typer.echo(f"merlin: {wanted} was not there within {timeout}: {run} is {found.status}", err=True)
         raise typer.Exit(TIME_OVER)
-    if output == Output.JSON:
-        print_json(event_json(found.event))
+    if output.is_data:
+        print_data(output, event_json(found.event))
     else:
         screen().show(*head_of(found.event, stream=found.event.stream != f"run/{run}"), *content_of(found.event))

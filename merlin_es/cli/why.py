@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from merlin_es.cli.chronicle import event_json, head_of, value_text
-from merlin_es.cli.printing import AtOption, Output, OutputOption, print_json, settings
+from merlin_es.cli.printing import AtOption, Output, OutputOption, print_data, settings
 from merlin_es.cli.terminal import Part, Style, screen
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def why(
         found = past.why_field(file, field, at)
     else:
         raise Usage("say which value: FILE#/json/pointer, or RUN and a field, like `why RUN status`")
-    if output == Output.JSON:
-        print_json(_json(found))
+    if output.is_data:
+        print_data(output, _json(found))
     else:
         _show(found)
 

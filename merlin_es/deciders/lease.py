@@ -369,7 +369,11 @@ def _held(lease_id: str, caller: Caller, state: Resources, past: Lease | None) -
     """Give a lease that is held, and by whoever shows its fence if one is shown; raises NotFound and LeaseLost."""
     lease = state.leases.get(lease_id)
     if lease is None and past is None:
-        raise NotFound(f"there is no lease {lease_id!r}: `merlin ray resources list --all` shows those there are")
+        raise NotFound(
+            f"there is no lease {lease_id!r}: `merlin ray resources list --all` shows those there are",
+            name=lease_id,
+            among=state.leases,
+        )
     if lease is None or caller.fence not in (None, lease.fence):
         assert lease or past  # noqa: S101  one of them is there
         raise LeaseLost(_how_lost(lease or past, state))  # type: ignore[arg-type]  # likewise
@@ -420,7 +424,9 @@ def _require_reason(what: str, caller: Caller) -> None:
 
 def _known(key: str, state: Resources) -> Key:
     if key not in state.keys:
-        raise NotFound(f"there is no resource {key!r}: `merlin ray resources declare {key}` makes one")
+        raise NotFound(
+            f"there is no resource {key!r}: `merlin ray resources declare {key}` makes one", name=key, among=state.keys
+        )
     return state.keys[key]
 
 

@@ -30,8 +30,12 @@ def answer(command: AnswerRequest, state: ExecutionState) -> tuple[ExecutionEven
     """Take the first answer that does something; the same again is the same once, another one is refused."""
     request = state.requests.get(command.request_id)
     if request is None:
-        asked = ", ".join(state.requests) or "nothing was asked yet"
-        raise NotFound(f"Unknown operator request: {command.request_id} (asked: {asked})")
+        asked = ", ".join(state.requests) or "nothing yet"
+        raise NotFound(
+            f"there is no question {command.request_id!r}: this execution has asked {asked}",
+            name=command.request_id,
+            among=state.requests,
+        )
     if command.choice not in [option.id for option in request.options]:
         options = ", ".join(option.id for option in request.options)
         raise Usage(f"Choice '{command.choice}' is not valid for request {request.id}: choose one of {options}")
@@ -51,7 +55,11 @@ def retry(task_id: str | None, state: ExecutionState, *, reconsider: bool = Fals
         return tuple(TaskRetried(task_id=id_, reconsider=reconsider) for id_ in stuck)
     task = state.tasks.get(task_id)
     if task is None:
-        raise NotFound(f"there is no task {task_id!r} in this plan: it has {', '.join(state.tasks)}")
+        raise NotFound(
+            f"there is no task {task_id!r} in this plan: it has {', '.join(state.tasks)}",
+            name=task_id or "",
+            among=state.tasks,
+        )
     if task.status not in STUCK:
         raise Refused(f"{task_id} is {task.status}, so there is nothing to retry")
     return (TaskRetried(task_id=task_id, reconsider=reconsider),)
@@ -61,7 +69,11 @@ def choose_validation(task_id: str, commands: tuple[str, ...], state: ExecutionS
     """Have a task that is not done be validated by other commands than the plan's; the same again changes nothing."""
     task = state.tasks.get(task_id)
     if task is None:
-        raise NotFound(f"there is no task {task_id!r} in this plan: it has {', '.join(state.tasks)}")
+        raise NotFound(
+            f"there is no task {task_id!r} in this plan: it has {', '.join(state.tasks)}",
+            name=task_id or "",
+            among=state.tasks,
+        )
     if task.validated_with == commands:
         return ()
     if task.status == "completed":

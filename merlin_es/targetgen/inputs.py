@@ -64,7 +64,8 @@ def example_names() -> list[str]:
 def example(name: str) -> Source:
     """Return the spec of an example; raises NotFound."""
     if name not in example_names():
-        raise NotFound(f"there is no example {name!r}: give one of {', '.join(example_names())}")
+        names = example_names()
+        raise NotFound(f"there is no example {name!r}: give one of {', '.join(names)}", name=name, among=names)
     return Source(EXAMPLES / name / "capability.yaml", f"{_PACKAGE}/examples/{name}/capability.yaml")
 
 

@@ -203,7 +203,7 @@ def test_only_a_cluster_is_attached_and_it_is_let_go_of_twice(lab: Lab, alone: L
             done = alone.cli("cluster", "attach", *words)
             assert (done.returncode, done.stdout) == (6, "")
             assert message in done.stderr
-            assert len(done.stderr.splitlines()) == 1
+            assert len(done.stderr.splitlines()) == 3
     assert lines(alone.cli("cluster", "status").stdout)["Status"] == "not_started"
     for _ in range(2):
         done = alone.cli("cluster", "attach", lab.url, "--token-file", str(lab.token))

@@ -11,8 +11,9 @@ import pytest
 
 from eventlog import FileLog
 from merlin_es import bootstrap
-from merlin_es.asking import Wish
+from merlin_es.asking import Asking, Wish
 from merlin_es.commands import Reserve
+from merlin_es.errors import LeaseLost
 from merlin_es.settings import Settings
 from projections.events import lease as e
 from projections.layout import RESOURCES
@@ -65,6 +66,39 @@ def test_a_wish_that_is_lost_with_who_has_read_it_is_recorded_by_its_asker(tmp_p
     give_back(leases, held)
     waiter.join(LIMIT_S)
     assert [lease.owner for lease in got] == ["bob"]
+
+
+class Accident(Asking):
+    """A pipe at the end of which somebody grants what is asked for, and somebody else takes it away, at once."""
+
+    def __init__(self, root: Path, what: Callable[[], None]) -> None:
+        super().__init__(root)
+        self._what = what
+
+    def ask(self, wish: Wish) -> bool:
+        """Put a wish into the pipe, and have the accident happen before the asker goes on."""
+        done = super().ask(wish)
+        self._what()
+        return done
+
+
+def test_a_claim_that_was_granted_and_taken_away_before_its_asker_looked_is_not_queued_again(tmp_path: Path) -> None:
+    leases, other = leases_of(tmp_path, sync=False), leases_of(tmp_path, sync=False)
+    held = leases.reserve(wish("ada", "slot0", waits=False))
+
+    def grant_and_revoke() -> None:
+        give_back(leases, held)
+        granted = leases.holder("slot0")
+        assert granted.owner == "bob"
+        leases.release(granted.lease_id, owner="boss", force=True, reason="it burns")
+
+    other.asking = Accident(tmp_path, grant_and_revoke)
+    with pytest.raises(LeaseLost, match="revoked before it was taken"):
+        other.reserve(asked("bob"))
+    queued = [event for event in leases.log.read(RESOURCES) if event.type == "claim.queued"]
+    assert len({event.data["claim_id"] for event in queued}) == len(queued) == 2
+    assert not leases.state().claims
+    assert not leases.state().leases
 
 
 def test_a_wish_that_has_to_be_refused_spoils_nobodys_turn(tmp_path: Path) -> None:

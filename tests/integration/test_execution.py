@@ -644,7 +644,7 @@ def test_answering_twice_is_once_and_otherwise_is_refused(desk: Desk) -> None:
 
 def test_what_cannot_be_answered_says_what_can(desk: Desk) -> None:
     desk.execute()
-    with pytest.raises(NotFound, match="Unknown operator request: nothing"):
+    with pytest.raises(NotFound, match="there is no question 'nothing'"):
         desk.answer("nothing", "x")
     desk.respond(3)
     desk.execute()

@@ -247,4 +247,4 @@ def test_without_a_terminal_or_without_textual_it_says_what_to_do(tmp_path: Path
         )
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        assert len(done.stderr.splitlines()) == 3

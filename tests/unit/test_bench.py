@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +12,27 @@ from pathlib import Path
 import pytest
 
 from tests.examples import ROOT
+from tests.targetgen_data import SHARED, needs_shared
 
 
-def test_a_quick_benchmark_measures_every_row_and_removes_its_files(tmp_path: Path) -> None:
+def promised(family: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Give the rows of a family that measure a budget."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches.budgets import BUDGETS
+
+    return {budget.row for budget in BUDGETS if budget.family == family}
+
+
+def test_a_quick_benchmark_measures_every_row_and_removes_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = [sys.executable, str(ROOT / "tools" / "bench.py"), "log", "--quick", "--json", "--dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
     report = json.loads(done.stdout)
     assert len(report["rows"]) == 9
     assert done.returncode == bool(report["missed"])
+    assert promised("log", monkeypatch) <= {re.sub(r"\d[\d,]*", "#", row["what"]) for row in report["rows"]}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,3 +110,59 @@ def test_a_program_that_fails_is_not_taken_for_a_fast_one(tmp_path: Path, monkey
     assert programs.output(programs.merlin(tmp_path / "state", "jobs", "list")) == "No runs.\n"
     with pytest.raises(Failed, match="there is no run 'nothing'"):
         programs.running(programs.merlin(tmp_path / "state", "jobs", "status", "nothing"))()
+
+
+def test_every_budget_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches.budgets import BUDGETS, without_numbers
+
+    sources = [*(ROOT / "tools" / "benches").glob("*.py")]
+    names = {name for path in sources if path.name != "budgets.py" for name in texts(path)}
+    for budget in BUDGETS:
+        assert any(re.fullmatch(name, budget.row) for name in names), budget.row
+        assert without_numbers(budget.row) == budget.row
+
+
+def texts(path: Path) -> set[str]:
+    """Give all texts in a module as patterns, in which whatever is put in fits everything."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            parts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+            found.add("".join(".+" if part is None else re.escape(str(part)) for part in parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(re.escape(node.value))
+    return found - {".+"}
+
+
+@needs_shared
+def test_the_budgets_are_those_of_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches.budgets import BUDGETS
+
+    law = (
+        (SHARED.parents[1] / "design" / "architecture.md")
+        .read_text()
+        .partition("## 9. Budgets")[2]
+        .partition("\n## ")[0]
+    )
+    lines = [line.removeprefix("| ") for line in law.splitlines() if line.startswith("| ")][2:]
+    assert len(lines) > 10
+    for line in lines:
+        assert any(line.startswith(budget.law) for budget in BUDGETS), line
+    for budget in BUDGETS:
+        assert any(line.startswith(budget.law) for line in lines), budget.law
+
+
+def test_a_row_that_was_renamed_is_missed_when_the_table_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches.budgets import BUDGETS, Unmeasured, of_budgets
+    from benches.race import Goal, Row, Standing
+    from benches.table import as_markdown
+
+    one = Standing("bare", 1e-3, 1.0, 0.9, 1.1)
+    rows = [Row(budget.row.replace("#", "1,000"), "ms", Goal(False, 1.0, 2.0), one, one) for budget in BUDGETS]
+    assert of_budgets(reversed(rows)) == rows
+    assert len(as_markdown(rows).splitlines()) == 2 + len(BUDGETS)
+    with pytest.raises(Unmeasured, match=re.escape(BUDGETS[3].row)):
+        of_budgets([*rows[:3], *rows[4:]])

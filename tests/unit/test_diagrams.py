@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TypeAlias, get_args
+from typing import TypeAlias, get_args, get_type_hints
 
+from eventlog.__main__ import EXIT_CODES
+from merlin_es.cli.execution import OUTCOMES
 from merlin_es.commands import Caller, Declare
 from merlin_es.deciders import lease as rules
 from merlin_es.errors import MerlinError
 from projections.cluster import ClusterStatus
 from projections.events import cluster as c
+from projections.events import execution as x
 from projections.events import lease as e
-from projections.events.base import Repaired
 from projections.lease_state import Ending, KeyStatus, Resources
 from tests.examples import ROOT
 from tests.lease_examples import Room, Sight, folded
@@ -65,7 +67,7 @@ OF_A_KEY = (e.ResourceDeclared, e.ResourceDraining, e.ResourceEnabled, e.Resourc
 
 def test_the_events_of_claims_and_leases_that_are_tried_are_all_that_there_are() -> None:
     tried = {type(event) for event in (QUEUED, GRANTED, *OF_THE_CLAIM, *OF_THE_LEASE)} | {*OF_A_KEY}
-    assert tried == {kind for kind in kinds(e.LeaseEvent) if not issubclass(kind, Repaired)}
+    assert tried | {e.ResourcesLogRepaired} == set(get_args(e.LeaseEvent))
 
 
 def test_who_wants_a_key_goes_the_ways_that_are_drawn_and_no_other() -> None:
@@ -148,3 +150,15 @@ def test_the_cluster_goes_the_ways_that_are_drawn() -> None:
     assert arrows <= possible
     changes = {(end, type_) for start, end, type_ in possible if start not in ("[*]", end)}
     assert {(end, type_) for _, end, type_ in arrows} == changes
+
+
+def test_the_states_of_a_log_and_the_events_of_executions_that_are_drawn_are_those_of_the_code() -> None:
+    log = (ROOT / "eventlog" / "README.md").read_text().partition("stateDiagram-v2\n")[2].partition("```")[0]
+    assert {word for line in log.splitlines() for word in re.findall(r"\w+", line.partition(":")[0])} == set(EXIT_CODES)
+    executions = (ROOT / "merlin_es" / "targetgen" / "README.md").read_text()
+    diagrams = re.findall(r"```mermaid\n(stateDiagram.*?)```", executions, re.DOTALL)
+    labels = {name for each in diagrams for line in re.findall(r": (.*)", each) for name in line.split(", ")}
+    assert len(labels) > 15
+    assert labels <= {name for kind in kinds(x.ExecutionEvent) for name in get_args(get_type_hints(kind)["type"])}
+    codes = re.findall(r"^\| (\d+) \| `(\w+)`", executions, re.MULTILINE)
+    assert {outcome: int(code) for code, outcome in codes} == OUTCOMES

@@ -12,6 +12,12 @@ import pytest
 from tests.examples import ROOT
 
 HEAVY = {"pydantic", "pydantic_core", "ray", "watchfiles", "rich", "http.client"}
+OF_OTHERS = {
+    *("merlin_es.app", "merlin_es.reconciler", "merlin_es.cluster_link", "merlin_es.ledger", "merlin_es.commands"),
+    *("merlin_es.ports", "projections.events.base", "projections.events.run", "projections.events.cluster"),
+    *("projections.projection", "projections.run_record", "projections.index", "projections.files", "sqlite3"),
+}
+"""What whoever asks for a lease has no use for."""
 
 
 class Verbs:
@@ -47,13 +53,16 @@ def verbs(tmp_path_factory: pytest.TempPathFactory) -> Verbs:
     return Verbs(tmp_path_factory.mktemp("imports"))
 
 
-@pytest.mark.parametrize("words", [("list", "--all"), ("reserve", "u250", "--owner", "ada")])
-def test_who_asks_for_a_lease_imports_nothing_of_runs_and_clusters(verbs: Verbs, words: tuple[str, ...]) -> None:
-    imported, _ = verbs.imported("resources", *words)
-    assert "merlin_es.resources" in imported
-    assert not imported & (HEAVY - {"pydantic", "pydantic_core"})
-    elsewhere = ("merlin_es.app", "merlin_es.reconciler", "merlin_es.ray_adapter", "merlin_es.cluster_link")
-    assert not [name for name in imported if name.startswith(elsewhere)]
+def test_who_asks_for_a_lease_imports_nothing_of_runs_and_clusters_and_nothing_heavy(verbs: Verbs) -> None:
+    imported, text = verbs.imported("resources", "reserve", "u250", "--owner", "ada", "--ttl", "1h")
+    lease_id = text.splitlines()[0].removeprefix("Lease ID: ")
+    told = {"reserve": imported}
+    for words in (("renew", lease_id), ("check", lease_id, "--fence", "1"), ("list", "--all"), ("release", lease_id)):
+        told[words[0]], _ = verbs.imported("resources", *words)
+    for verb, names in told.items():
+        assert {"merlin_es.resources", "projections.events.lease"} <= names, verb
+        assert not names & (HEAVY | OF_OTHERS), verb
+        assert not [name for name in names if name.startswith("merlin_es.ray_adapter")], verb
 
 
 def test_a_list_of_what_is_at_rest_imports_nothing_heavy(verbs: Verbs) -> None:

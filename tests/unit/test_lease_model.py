@@ -22,7 +22,7 @@ from projections.lease_state import Liveness, Pool, Process, Waiter
 from tests.conftest import Figure
 from tests.lease_examples import BOOT, NOW, Room, at, folded
 
-EXAMPLES, STEPS, DRAWN = 1000, 50, 5
+EXAMPLES, STEPS, DRAWN = 1000, 50, 10
 KEYS = ("a", "b", "c", "d")
 POOL = {"a": "x", "b": "x", "c": "y", "d": "y"}
 TTL_S, WAITER_TTL_S = 60.0, 30.0

@@ -68,7 +68,7 @@ def test_events_of_everything_begin_at_a_time_not_at_a_number(hands: Hands, type
     assert len(type_("events", "--since", "2026-11-23T07:00:12Z").lines) == 4
     done = type_("events", "--since", "4")
     assert (done.code, done.out) == (2, "")
-    assert "counts in one stream: name that" in done.err
+    assert "counts in one stream" in done.err
 
 
 def test_a_log_that_is_damaged_is_named_after_all_that_can_be_read(hands: Hands, type_: Type, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_why_of_half_a_place_is_refused(hands: Hands, type_: Type, words: tuple[
     done = type_("why", *words)
     assert done.code in (2, 3)
     assert done.err.startswith("merlin: ")
-    assert len(done.err.splitlines()) == 1
+    assert len(done.err.splitlines()) == 3
 
 
 def test_two_moments_of_a_run_are_compared(hands: Hands, type_: Type) -> None:
@@ -169,7 +169,7 @@ def test_two_moments_of_a_run_are_compared(hands: Hands, type_: Type) -> None:
 
 def test_two_runs_are_laid_side_by_side_up_to_where_they_part(hands: Hands, type_: Type) -> None:
     lines = type_("diff", RUN, OTHER).lines
-    assert lines[2] == "1 events say the same, then they part:  #2 run.submission_started  and  #2 run.blocked"
+    assert lines[2] == "1 event says the same, then they part:  #2 run.submission_started  and  #2 run.blocked"
     assert [line.split()[0] for line in lines[3:12]] == ["=", "+", "+", "~", "~", "=", "~", "-", "+"]
     assert "    /status  completed → failed" in lines
     found = type_("diff", RUN, OTHER, "-o", "json").json
@@ -320,13 +320,13 @@ def test_a_wait_ends_with_a_code_of_its_own(
         (("diff", RUN, "nobody"), 3, "there is no run"),
     ],
 )
-def test_what_cannot_be_shown_is_said_in_one_line(
+def test_what_cannot_be_shown_is_said_in_three_lines(
     hands: Hands, type_: Type, words: tuple[str, ...], code: int, said: str
 ) -> None:
     done = type_(*words)
     assert (done.code, done.out) == (code, "")
     assert said in done.err
-    assert len(done.err.splitlines()) == 1
+    assert len(done.err.splitlines()) == 3
 
 
 def test_looking_back_writes_nothing_but_snapshots(hands: Hands, type_: Type, tmp_path: Path) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import signal
-import struct
 import subprocess
 import sys
 import sysconfig
-import termios
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +20,7 @@ from merlin_es.commands import SubmitRun
 from merlin_es.errors import Usage
 from merlin_es.wishes import check
 from tests.examples import ROOT
+from tests.terminals import shown_on
 
 LIMIT_S = 120.0
 SUBMIT = ("jobs", "submit", "--target", "t", "--workflow", "w", "--target-dir", "out")
@@ -77,7 +74,7 @@ class Shell:
         done = self.merlin(*words, env=env)
         assert (done.returncode, done.stdout) == (code, ""), done
         assert done.stderr.startswith("merlin: ")
-        assert len(done.stderr.splitlines()) == 1, "one line"
+        assert len(done.stderr.splitlines()) == 3, "what, why, and what to do"
         return done.stderr
 
     def blocked(self, *options: str, command: tuple[str, ...] = ("true",)) -> str:
@@ -112,7 +109,7 @@ class Here:
         shown = self._capsys.readouterr()
         assert (done.value.code, shown.out) == (code, "")
         assert shown.err.startswith("merlin: ")
-        assert len(shown.err.splitlines()) == 1, "one line"
+        assert len(shown.err.splitlines()) == 3, "what, why, and what to do"
 
 
 @pytest.fixture
@@ -131,7 +128,7 @@ def test_every_verb_explains_itself_and_hides_no_default(shell: Shell, verb: tup
         done = shell.type(*verb, "--help", env={"COLUMNS": columns})
         assert done.returncode == 0
         assert done.stdout.startswith(f"Usage: merlin ray {' '.join(verb)} ")
-        assert max(map(len, done.stdout.splitlines())) <= int(columns)
+        assert max(map(len, done.stdout.splitlines())) <= int(columns), "an example too"
         assert " ." not in done.stdout, "a bracket was taken for markup"
     assert not shell.root.exists()
 
@@ -199,7 +196,7 @@ def test_a_group_without_a_verb_shows_its_help_where_no_result_is_expected(shell
     ],
     ids=lambda words: ascii(words[-4:])[:60],
 )
-def test_what_cannot_be_meant_is_one_line_with_exit_code_2_and_leaves_nothing(
+def test_what_cannot_be_meant_is_three_lines_with_exit_code_2_and_leaves_nothing(
     here: Here, words: tuple[str | bytes, ...]
 ) -> None:
     here.refused(2, *words)
@@ -390,7 +387,7 @@ def test_a_state_root_that_is_none_is_refused_by_every_verb(shell: Shell) -> Non
     assert "it is empty" in empty.stderr
 
 
-def test_a_current_directory_that_is_gone_is_one_line(shell: Shell) -> None:
+def test_a_current_directory_that_is_gone_is_told_of_in_three_lines(shell: Shell) -> None:
     code = (
         "import os, sys, tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d);os.execv(sys.argv[1], sys.argv[1:])"
     )
@@ -404,7 +401,9 @@ def test_a_current_directory_that_is_gone_is_one_line(shell: Shell) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "merlin: the current directory cannot be entered (No such file or directory): change to another one\n"
+        "merlin: the current directory cannot be entered\n"
+        "  why:  No such file or directory\n"
+        "  next: change to another one\n"
     )
 
 
@@ -434,7 +433,7 @@ def test_a_directory_that_may_only_be_read_is_read_and_said_to_be_so(shell: Shel
             done = merlin(*words)
             assert (done.returncode, done.stdout) == (1, ""), done
             assert "Permission denied" in done.stderr
-            assert len(done.stderr.splitlines()) == 1
+            assert len(done.stderr.splitlines()) == 3
     finally:
         for path in paths:
             path.chmod(modes[path])
@@ -456,7 +455,7 @@ def test_a_reader_that_has_had_enough_is_no_error(shell: Shell) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_full_disk_under_stdout_is_one_line_and_an_exit_code(shell: Shell) -> None:
+def test_a_full_disk_under_stdout_is_three_lines_and_an_exit_code(shell: Shell) -> None:
     shell.blocked()
     for verb in (("jobs", "list"), ("cluster", "status", "-o", "json")):
         with Path("/dev/full").open("wb") as full:
@@ -470,7 +469,7 @@ def test_a_full_disk_under_stdout_is_one_line_and_an_exit_code(shell: Shell) -> 
             )
         assert done.returncode == 1
         assert done.stderr.startswith(b"merlin: No space left on device")
-        assert len(done.stderr.splitlines()) == 1
+        assert len(done.stderr.splitlines()) == 3
 
 
 def test_a_closed_stdout_is_no_traceback(shell: Shell) -> None:
@@ -513,22 +512,10 @@ def test_a_list_fits_a_terminal_and_is_whole_in_a_pipe(shell: Shell) -> None:
     for workflow in ("short", "板" * 10, "two\nlines"):
         shell.blocked("--workflow", workflow)
     words = shell.argv("--state-root", str(shell.root), "jobs", "list")
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    environment = shell.environment({"TERM": "dumb", "LC_ALL": "C.UTF-8"})
-    subprocess.run(words, env=environment, stdout=follower, timeout=LIMIT_S, check=True)
-    os.close(follower)
-    shown = b""
-    try:
-        while chunk := os.read(leader, 65536):
-            shown += chunk
-    except OSError:  # The end, as Linux has it for terminals.
-        pass
-    os.close(leader)
-    table = shown.decode().split("\r\n")[:-1]
+    table = shown_on(90, [*map(str, words)], shell.environment({}))
     assert len(table) == 4
     widths = [sum(2 if each == "板" else 1 for each in line) for line in table]
-    assert max(widths) == 80
+    assert max(widths) == 90
     assert all(line.endswith("…") for line in table[1:])
     begins = [line[: line.index("20", 40)] for line in table[1:]]
     assert len({sum(2 if each == "板" else 1 for each in begin) for begin in begins}) == 1, "columns are straight"

@@ -7,12 +7,15 @@ import json
 import multiprocessing
 import os
 import secrets
+import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import NamedTuple
 
 from benches.programs import Programs
 from benches.race import OURS, Goal, Row, Turn, race, timed
@@ -21,6 +24,8 @@ from merlin_es.lease_commands import Reserve
 from merlin_es.resources import Leases, this_process
 from merlin_es.settings import Settings
 from projections.events.lease import ClaimQueued, LeaseEvent, LeaseGranted, LeaseReleased
+from projections.layout import RESOURCES
+from projections.lease_projection import LEASE_PROJECTION
 from projections.lease_state import Liveness, Resources, Tick, Waiter
 
 PROCESSES = 16
@@ -28,35 +33,53 @@ PAST = 10_000
 _AT_ONCE = 400
 _LINE = b"x" * 700 + b"\n"
 _context = multiprocessing.get_context("fork")
-Work = Callable[[Path, str, float, Barrier, "Queue[tuple[int, int]]"], None]
+BARE = "flock, write and fdatasync, twice"
+OLD = "list the files, check, write"
+WARM_S = 2.0
+"""How long who warms up does so."""
+
+
+class Told(NamedTuple):
+    """What one process tells: when it wanted the key and when it had it, each time, and when somebody else did too."""
+
+    spans: list[tuple[float, float]]
+    doubles: int = 0
+
+
+Work = Callable[[Path, str, float, Barrier, "Queue[Told]"], None]
 
 
 def rows(directory: Path, quick: bool) -> Iterator[Row]:
     """Measure leases, with files in `directory`."""
     _cycle(_opened(directory / "warm"), "warm", waits=True)  # What is forked later has imported everything.
-    yield contention_row(directory / "contention", 2.0 if quick else 20.0, 2 if quick else 3)
+    yield contention_row(directory / "contention", 2.0 if quick else 20.0, 2)
     yield from past_rows(directory / "past", 5 if quick else 30, 500 if quick else PAST)
     yield from program_rows(directory / "program", 3 if quick else 10)
 
 
 def contention_row(directory: Path, length_s: float, rounds: int) -> Row:
     """Measure 16 processes on one key; whoever has it gives it back at once."""
+    warm: set[str] = set()
 
     def turn(name: str, work: Work) -> float:
+        here_s = length_s if name in warm else min(length_s, WARM_S)
+        warm.add(name)
         root = directory / f"{name}-{secrets.token_hex(4)}"
         root.mkdir(parents=True)
-        counts, doubles = _together(work, root, length_s)
-        total = sum(counts)
+        told = _together(work, root, here_s)
+        counts = [len(each.spans) for each in told]
+        total, doubles = sum(counts), sum(each.doubles for each in told)
         jain = total**2 / (len(counts) * sum(count * count for count in counts)) if total else 0.0
-        print(f"        {name}: {total / length_s:,.0f} cycles/s, Jain {jain:.4f}, {doubles} double grants")
-        return length_s / max(1, total)
+        text = f"{total / here_s:,.0f} cycles/s in {here_s:g} s, Jain {jain:.4f}"
+        if name != BARE:
+            disorders = _passed_over(told) if name == OLD else _out_of_order(root)
+            text += f", {doubles} double grants, {disorders} out of order"
+        print(f"        {name}: {text}", file=sys.stderr)
+        shutil.rmtree(root)
+        return here_s / max(1, total)
 
-    turns = {
-        "flock, write and fdatasync, twice": lambda: turn("bare", _bare),
-        OURS: lambda: turn("ours", _reserve_and_release),
-        "list the files, check, write": lambda: turn("the old way", _old_way),
-    }
-    bare, ours, old = race(turns, rounds)
+    works = {BARE: _bare, OURS: _reserve_and_release, OLD: _old_way}
+    bare, ours, old = race({name: partial(turn, name, work) for name, work in works.items()}, rounds)
     what = f"reserve and release by {PROCESSES} processes on one key"
     return Row(what, "events/s", Goal(True, 0.8, 0.5), bare, ours, (old,))
 
@@ -127,8 +150,8 @@ def program_rows(directory: Path, rounds: int) -> Iterator[Row]:
         yield Row(f"`resources {name}` against a bare app", "ms", Goal(False, 1.3, 2.0), least, ours)
 
 
-def _together(work: Work, root: Path, length_s: float) -> tuple[list[int], int]:
-    """Have 16 processes do the same for a while; gives how often each did, and how often two held the key."""
+def _together(work: Work, root: Path, length_s: float) -> list[Told]:
+    """Have 16 processes do the same for a while."""
     ready, answers = _context.Barrier(PROCESSES), _context.Queue()
     workers = [
         _context.Process(target=work, args=(root, f"owner{number}", length_s, ready, answers))
@@ -139,50 +162,70 @@ def _together(work: Work, root: Path, length_s: float) -> tuple[list[int], int]:
     told = [answers.get(timeout=length_s + 120) for _ in workers]
     for worker in workers:
         worker.join()
-    return [count for count, _ in told], sum(doubles for _, doubles in told)
+    return told
 
 
-def _reserve_and_release(
-    root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[tuple[int, int]]
-) -> None:
-    leases, count, doubles = _opened(root), 0, 0
+def _reserve_and_release(root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[Told]) -> None:
+    leases, spans, doubles = _opened(root), [], 0
     leases.take()  # Whatever is imported and probed only when needed is, by now.
     ready.wait()
     end = time.monotonic() + length_s
-    while time.monotonic() < end:
+    while (begin := time.monotonic()) < end:
         doubles += _cycle(leases, name, waits=True)
-        count += 1
-    answers.put((count, doubles))
+        spans.append((begin, 0.0))
+    answers.put(Told(spans, doubles))
 
 
-def _bare(root: Path, _name: str, length_s: float, ready: Barrier, answers: Queue[tuple[int, int]]) -> None:
-    fd, count = os.open(root / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND), 0
+def _bare(root: Path, _name: str, length_s: float, ready: Barrier, answers: Queue[Told]) -> None:
+    fd, spans = os.open(root / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND), []
     ready.wait()
     end = time.monotonic() + length_s
-    while time.monotonic() < end:
+    while (begin := time.monotonic()) < end:
         for _ in range(2):
             fcntl.flock(fd, fcntl.LOCK_EX)
             os.write(fd, _LINE)
             os.fdatasync(fd)
             fcntl.flock(fd, fcntl.LOCK_UN)
-        count += 1
-    answers.put((count, 0))
+        spans.append((begin, 0.0))
+    answers.put(Told(spans))
 
 
-def _old_way(root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[tuple[int, int]]) -> None:
+def _old_way(root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[Told]) -> None:
     """List the files, see that none is active, and write one more: what this replaces does it so."""
-    count = doubles = 0
+    spans, doubles = [], 0
     ready.wait()
-    end = time.monotonic() + length_s
+    begin = time.monotonic()
+    end = begin + length_s
     while time.monotonic() < end:
         if _old_holders(root):
             continue
         path = root / f"lease-{secrets.token_hex(5)}.json"
         path.write_text(json.dumps({"owner": name, "status": "active"}))
+        spans.append((begin, time.monotonic()))
         doubles += len(_old_holders(root)) > 1
         path.unlink()  # It keeps them; then each round would take longer than the one before.
-        count += 1
-    answers.put((count, doubles))
+        begin = time.monotonic()
+    answers.put(Told(spans, doubles))
+
+
+def _passed_over(told: Sequence[Told]) -> int:
+    """Count who had the key while somebody still waited who had wanted it before."""
+    earliest, passed = float("inf"), 0
+    for begin, _ in sorted((span for each in told for span in each.spans), key=lambda span: -span[1]):
+        passed += earliest < begin
+        earliest = min(earliest, begin)
+    return passed
+
+
+def _out_of_order(root: Path) -> int:
+    """Count in the log the grants to a second holder, and those to somebody who was not the first in line."""
+    state, wrong = Resources(), 0
+    for recorded in LEASE_PROJECTION.codec.decode(_opened(root).log.read(RESOURCES)):
+        if isinstance(recorded.event, LeaseGranted):
+            first = min(state.claims.values(), key=lambda claim: claim.seq)
+            wrong += first.claim_id != recorded.event.claim_id or state.holder(recorded.event.key) is not None
+        state = LEASE_PROJECTION.evolve(state, recorded)
+    return wrong
 
 
 def _old_holders(root: Path) -> list[str]:

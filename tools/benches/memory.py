@@ -18,7 +18,7 @@ def memory_rows(directory: Path, rounds: int) -> Iterator[Row]:
     """Measure the peak memory of passes over a long log against the same over a short one."""
     for size in (SHORT, LONG):
         filled(directory / str(size), size)
-    for what in ("verify", "read"):
+    for what in ("verify", "fold"):
         turns = {f"{size:,} events": _passing(what, directory / str(size)) for size in (SHORT, LONG)}
         short, long = race(turns, rounds, speed=False)
         yield Row(f"peak memory of {what}, {LONG // SHORT} times the log", "MB", Goal(False, 1.05, 1.15), short, long)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from projections.layout import StateLayout
 
 ACTIVE, FINISHED = 10, 1_000
 _PASSES = 3
+_AS_MANY = Goal(False, 0.2, 1.2)
+"""At most one for each active run, and what tells the session; aimed at is one list for all, however many they are."""
 
 
 def pass_rows(directory: Path, cluster: Cluster, rounds: int) -> Iterator[Row]:
@@ -37,6 +40,34 @@ def pass_rows(directory: Path, cluster: Cluster, rounds: int) -> Iterator[Row]:
     names = (f"{ACTIVE} active runs", f"and {FINISHED:,} ended ones")
     alone, among = race({name: turns[name] for name in names}, rounds, speed=False)
     yield Row(f"reconcile pass, {FINISHED:,} ended runs more", "ms", Goal(False, 1.0, 1.2), alone, among)
+    yield _request_row(few, many)
+
+
+def _request_row(few: Merlin, many: Merlin) -> Row:
+    """Count what a pass asks Ray, against one request for each active run; runs that have ended add none."""
+    turns = {
+        "one a run": lambda: float(ACTIVE),
+        f"{ACTIVE} active runs": lambda: _requests_of(few),
+        f"and {FINISHED:,} ended ones": lambda: _requests_of(many),
+    }
+    each, alone, among = race(turns, 3, speed=False)
+    return Row(f"Ray requests of a reconcile pass, {ACTIVE} active runs", "requests", _AS_MANY, each, among, (alone,))
+
+
+def _requests_of(merlin: Merlin) -> float:
+    """Give how many requests one pass sends."""
+    send, sent = http.client.HTTPConnection.putrequest, []
+
+    def counted(self: http.client.HTTPConnection, method: str, url: str, **more: bool) -> None:
+        sent.append(url)
+        send(self, method, url, **more)
+
+    http.client.HTTPConnection.putrequest = counted  # type: ignore[assignment,method-assign]  # for the length of one pass
+    try:
+        assert merlin.reconcile_once().looked_at == ACTIVE
+    finally:
+        http.client.HTTPConnection.putrequest = send  # type: ignore[method-assign]  # as it was
+    return float(len(sent))
 
 
 def sleeping(merlin: Merlin, directory: Path) -> str:

@@ -1,11 +1,12 @@
 """How much memory does one pass over a log need? A program of its own, so that it is about nothing else.
 
-python3 tools/benches/peak.py {verify|read} TOP STREAM
+python3 tools/benches/peak.py {verify|fold} TOP STREAM
 """
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
@@ -20,8 +21,10 @@ def main() -> int:
     if what == "verify":
         assert verify(log.path(stream)).state == "whole"
     else:
-        for _ in log.read(stream):
-            pass
+        types: Counter[str] = Counter()
+        for event in log.read(stream):
+            types[event.type] += 1
+        assert types.total() == log.head(stream).seq
     print(_peak_bytes())
     return 0
 

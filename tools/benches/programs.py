@@ -37,9 +37,11 @@ class Programs:
     """The programs that are measured: `merlin` as pip installs it, `ray`, and the least that typer can be."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
-        self._directory = directory
+        self.directory = directory
         own = {name: value for name, value in os.environ.items() if not name.startswith(("MERLIN_", "RAY_"))}
-        self._environment = {**own, "PYTHONPATH": str(ROOT), **(environment or {})}
+        own.pop("PYTHONDONTWRITEBYTECODE", None)  # Whoever types a verb does not wait for a compiler each time.
+        own["PYTHONPYCACHEPREFIX"] = str(directory.absolute() / "bytecode")
+        self.environment = {**own, "PYTHONPATH": str(ROOT), **(environment or {})}
         directory.mkdir(parents=True, exist_ok=True)
         self._merlin = self._written("merlin", _MERLIN)
         self._typer = self._written("hello.py", _TYPER)
@@ -64,8 +66,8 @@ class Programs:
         """Run a program and give what it printed; raises Failed."""
         done = subprocess.run(
             command,
-            cwd=self._directory,
-            env=self._environment,
+            cwd=self.directory,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -81,6 +83,6 @@ class Programs:
         return lambda: timed(1, lambda: self.output(command))
 
     def _written(self, name: str, text: str) -> str:
-        path = self._directory / name
+        path = self.directory / name
         path.write_text(text, encoding="utf-8")
         return str(path)

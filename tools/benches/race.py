@@ -17,8 +17,8 @@ from typing import Literal, TypeAlias
 Turn: TypeAlias = Callable[[], float]
 """Does one contestant's part of a round; gives what one unit of it cost, in seconds or bytes."""
 
-Unit: TypeAlias = Literal["µs", "ms", "events/s", "MB"]
-"""How a cost is shown: seconds as µs, ms or as a rate, bytes as MB."""
+Unit: TypeAlias = Literal["µs", "ms", "events/s", "MB", "requests"]
+"""How a cost is shown: seconds as µs, ms or as a rate, bytes as MB, and what is counted as it is."""
 
 OURS = "ours"
 """The name of our contestant where nothing more is to be said of it."""

@@ -70,7 +70,7 @@ def _program_rows(programs: Programs, root: Path, url: str, ended: str, active: 
     theirs, ours, *peers = race({"ray job status": ray, **look}, rounds)
     yield Row("`jobs status` of an ended run", "ms", Goal(True, 6.0, 3.0), theirs, ours, tuple(peers))
     least, ours, running, lists = race({"typer": programs.running(programs.typer()), **look}, 2 * rounds, speed=False)
-    yield Row("the same against a bare app", "ms", _FAST, least, ours)
+    yield Row("`jobs status` against a bare app", "ms", _FAST, least, ours)
     yield Row("`jobs list` against a bare app", "ms", _FAST, least, lists)
     yield Row("`jobs status` of a running run against a bare app", "ms", None, least, running)
 

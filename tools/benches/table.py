@@ -23,6 +23,16 @@ def as_text(rows: Sequence[Row]) -> str:
     )
 
 
+def as_markdown(rows: Sequence[Row]) -> str:
+    """Give the rows as a table for a README."""
+    headings = (*(heading for heading in _HEADINGS[:5]), *_HEADINGS[6:])
+    lines = [headings, tuple("---" for _ in headings)]
+    for row in rows:
+        what, floor, aim, ratio, half, verdict, *rest = _cells(row)
+        lines.append((what, floor, aim, f"{ratio} {verdict}".strip(), half, *rest))
+    return "\n".join(f"| {' | '.join(line)} |".replace("  |", " |") for line in lines)
+
+
 def as_json(row: Row) -> dict[str, object]:
     """Give one row as JSON has it."""
     goal = row.goal
@@ -91,6 +101,8 @@ def _value(cost: float, unit: Unit) -> float:
             return 1 / cost
         case "MB":
             return cost / 1e6
+        case "requests":
+            return cost
 
 
 def _contestant(one: Standing | Absent, unit: Unit) -> dict[str, object]:

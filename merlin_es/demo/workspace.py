@@ -1,0 +1,98 @@
+"""Where does the story take place? In a small git repository of its own, from which this very Merlin is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from merlin_es.errors import MerlinError, Usage
+from merlin_es.targetgen.repository import GitFailed, Repository
+
+REPOSITORY = Path(__file__).with_name("repository")
+"""What the repository begins with."""
+_OURS = "MERLIN_STATE_ROOT MERLIN_LAUNCHER MERLIN_RUN_ID MERLIN_DOOR MERLIN_STOPS_IN_ORDER TRACEPARENT"
+_IGNORED = "/build/\n/merlin\n__pycache__/\n"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A directory in which plans are carried out."""
+
+    top: Path
+
+    @property
+    def state(self) -> Path:
+        """Where Merlin keeps its files when nothing else is said."""
+        return self.top / "build/generated/ray"
+
+    def run_directory(self, run_id: str) -> str:
+        """Give where the files of a run lie, from the top."""
+        return str((self.state / "runs" / run_id).relative_to(self.top))
+
+    def remove_what_lies_elsewhere(self) -> None:
+        """Remove what Ray keeps of its sessions, where the path of the state root was too long for its sockets."""
+        record = self.state / "cluster" / "bootstrap.json"
+        if record.is_file() and (temp_dir := json.loads(record.read_text(encoding="utf-8"))["temp_dir"]):
+            elsewhere = Path(temp_dir).parent
+            if not elsewhere.is_relative_to(self.top.resolve()):
+                shutil.rmtree(elsewhere, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.top, ignore_errors=True)
+
+
+def make(directory: Path | None) -> Workspace:
+    """Make a workspace, in a new directory unless one is named; raises Usage and MerlinError."""
+    if shutil.which("git") is None:
+        raise Usage("there is no git on PATH: install it (`apt install git`), and run the demo again")
+    top = Path(tempfile.mkdtemp(prefix="merlin-demo-")) if directory is None else _fresh(directory)
+    try:
+        _fill(top)
+    except BaseException:
+        if directory is None:
+            shutil.rmtree(top, ignore_errors=True)
+        raise
+    return Workspace(top)
+
+
+def _fill(top: Path) -> None:
+    shutil.copytree(REPOSITORY, top, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    (top / ".gitignore").write_text(_IGNORED, encoding="utf-8")
+    (top / "merlin").write_text(_entry(), encoding="utf-8")
+    (top / "merlin").chmod(0o755)
+    repository = Repository(top, top=True)
+    try:
+        repository.ask("init", "--quiet", "--initial-branch=main", "--template=")
+        repository.ask("add", "--all")
+        repository.ask("commit", "--quiet", "--message=A repository for the demo")
+    except GitFailed as error:
+        raise MerlinError(f"{error}: mend that, and run the demo again") from error
+
+
+def _fresh(directory: Path) -> Path:
+    """Give a directory that was named, which must be new or empty: nothing of anybody's is written over."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        is_empty = next(directory.iterdir(), None) is None
+    except (FileExistsError, NotADirectoryError):
+        is_empty = False
+    if not is_empty:
+        raise Usage(f"{directory} is not empty: give --dir a directory that is new or empty")
+    return directory.absolute()
+
+
+def _entry() -> str:
+    """Give a program that calls this very Merlin, on the files that lie beside it and on no others."""
+    here = shlex.quote(str(Path(__file__).resolve().parents[2]))
+    return (
+        f"#!/bin/sh\n# This very Merlin, whatever else is installed; what lies here is its workspace.\nunset {_OURS}\n"
+        f'PYTHONPATH={here}"${{PYTHONPATH:+{os.pathsep}$PYTHONPATH}}"\nexport PYTHONPATH\n'
+        f'exec {shlex.quote(sys.executable)} -P -m merlin_es "$@"\n'
+    )

@@ -1,0 +1,61 @@
+"""Does a checkout in which nothing is installed prepare itself, once, and say what it does?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.examples import ROOT
+
+CLI = "import sys\n\ndef main():\n    print(*sys.argv[1:], sys.prefix, sep='\\n')\n    sys.exit(7)\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Give a checkout that needs nothing from anywhere, and whose command line says where it runs."""
+    top = tmp_path / "checkout"
+    (top / "tools").mkdir(parents=True)
+    for name in ("merlin.py", "environment.py"):
+        shutil.copy(ROOT / "tools" / name, top / "tools" / name)
+    (top / "requirements.lock").write_text("# nothing\n")
+    (top / "merlin_es" / "cli").mkdir(parents=True)
+    (top / "merlin_es" / "cli" / "__init__.py").write_text(CLI)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    return top
+
+
+def start(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Start Merlin with a Python that finds nothing but its standard library."""
+    entry = str(checkout / "tools" / "merlin.py")
+    return subprocess.run(
+        [checkout.parent / "bare" / "bin" / "python", entry, *words],
+        cwd=checkout.parent,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_first_start_prepares_an_environment_and_the_next_ones_begin_at_once(checkout: Path) -> None:
+    first = start(checkout, "demo", "--remove")
+    assert (first.returncode, first.stdout.split()) == (7, ["demo", "--remove", str(checkout / ".venv")]), first.stderr
+    assert f"merlin: preparing {checkout / '.venv'}" in first.stderr
+    assert "merlin: ready after" in first.stderr
+    again = start(checkout, "x y")
+    assert (again.returncode, again.stdout, again.stderr) == (7, f"x y\n{checkout / '.venv'}\n", "")
+
+
+def test_an_environment_of_somebody_elses_stays_as_it_is(checkout: Path) -> None:
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / "mine").write_text("mine")
+    refused = start(checkout, "demo")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "was made by somebody else, so it stays as it is: move it away and run again." in refused.stderr
+    assert [path.name for path in (checkout / ".venv").iterdir()] == ["mine"]
