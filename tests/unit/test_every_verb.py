@@ -51,9 +51,10 @@ CODES = {
     "merlin ray jobs retry": 5,
     "merlin ray fork": 5,
     "merlin ray reconcile": 6,
+    "merlin ray doctor": 4,
     "merlin targetgen execute": 17,
 }
-"""How examples end here that do not end with 0: recorded, but there is no Ray; a question waits."""
+"""How examples end here that do not end with 0: there is no Ray, so runs are blocked; a question waits."""
 
 
 class Done(NamedTuple):
