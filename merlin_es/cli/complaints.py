@@ -80,8 +80,8 @@ def _usage(error: ClickException) -> Told:
 
     match error:
         case BadParameter(param_hint=str(hint), message=message):
-            why, _, advice = message.rstrip(".").partition("; ")
-            return Told(f"{hint} cannot be so", why, advice or see)
+            why, _, advice = told(message.rstrip("."), advice=see)
+            return Told(f"{hint} cannot be so", why, advice)
         case BadParameter() if not isinstance(error, MissingParameter):
             what, _, why = error.format_message().rstrip(".").partition(": ")
             return Told(what, why or Usage.why, see)
