@@ -256,8 +256,8 @@ class Past:
         except (Invalid, OSError):
             return None
         if execution is None or execution_id_of(execution) is None:
-            if workflow == WORKFLOW and not self._is_dry(run_id):
-                self.gone.setdefault(directory, run_id)
+            if workflow == WORKFLOW and directory not in self.gone and not self._is_dry(run_id):
+                self.gone[directory] = run_id
             return None
         self.gone.pop(directory, None)
         self.elsewhere.setdefault(execution, FileLog(layout))
