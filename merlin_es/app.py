@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import eventlog
@@ -20,6 +20,7 @@ from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.ports import Host, Witnesses
 from merlin_es.reconciler import Pass, Reconciler
+from merlin_es.redaction import Hidden, Rules, redact
 from merlin_es.settings import Settings
 from merlin_es.submission import Submissions
 from merlin_es.watch import watch
@@ -46,20 +47,32 @@ class Merlin:
     logs: DriverLogs
     blobs: eventlog.BlobStore
     host: Host
+    secrets: Rules
 
     def submit(self, command: SubmitRun, *, dry_run: bool = False) -> RunRecord:
         """Record the wish and have Ray take the run; returns as soon as it has, or as nothing more can be done now."""
         wishes.check(command)
+        command, hidden = redact(command, self.secrets)
         if command.idempotency_key is not None and not dry_run:
             command = run_ids.keyed(
                 self.ledger.log, command, command.idempotency_key, self.settings.actor, self.settings.door
             )
+        self._hide(command.run_id, hidden, dry_run=dry_run)
         return self._begin(command.run_id, lambda known: rules.request(command, known), dry_run=dry_run)
 
     def fork(self, command: ForkRun, *, dry_run: bool = False) -> RunRecord:
         """Do the same with a run that goes on from the past of another one."""
         wishes.check(command.wish)
+        wish, hidden = redact(command.wish, self.secrets)
+        command = replace(command, wish=wish)
+        self._hide(wish.run_id, hidden, dry_run=dry_run)
         return self._begin(command.wish.run_id, lambda known: rules.fork(command, known), dry_run=dry_run)
+
+    def _hide(self, run_id: str, hidden: Hidden, *, dry_run: bool) -> None:
+        """Keep, before the run is recorded, what it needs and no log may have."""
+        if hidden and not dry_run and not self.ledger.has_run(run_id):
+            self.submissions.vault.put(run_id, hidden)
+            reach("hide.after")
 
     def _begin(
         self, run_id: str, decide: Callable[[RunRecord | None], Sequence[RunEvent]], *, dry_run: bool

@@ -5,6 +5,7 @@ What only runs and clusters take is imported where it is wired: whoever asks for
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from merlin_es.old_root import OldRoot
     from merlin_es.past import Past
     from merlin_es.ports import JobServer
+    from merlin_es.redaction import Rules
     from merlin_es.targetgen.executor import Executor, Limits
     from merlin_es.targetgen.target_dir import TargetDirectory
     from projections.cluster import ClusterRecord
@@ -92,7 +94,8 @@ def build(settings: Settings) -> Merlin:
     cluster = ClusterLink(books, _server_of, LocalHeads())
     witnesses = WitnessFiles(settings.state_root / "runs")
     submissions = Submissions(settings.state_root, blobs, lambda: run_ids.ledger_id(books.log))
-    keeper = Keeper(settings.state_root, blobs)
+    secrets = secret_rules(settings)
+    keeper = Keeper(settings.state_root, blobs, secrets)
     run_leases = RunLeases(books, leases_of(books, settings, here))
     reconciler = Reconciler(books, cluster, witnesses, submissions, keeper, here, run_leases)
     return Merlin(
@@ -106,7 +109,16 @@ def build(settings: Settings) -> Merlin:
         logs=DriverLogs(cluster, blobs),
         blobs=blobs,
         host=here,
+        secrets=secrets,
     )
+
+
+def secret_rules(settings: Settings) -> Rules:
+    """Give the rules on what is a secret: by the settings, and by what this process has in its environment."""
+    from merlin_es.redaction import Rules
+    from merlin_es.settings import redact
+
+    return Rules(redact(settings)).knowing(settings.variables)
 
 
 def target_directory(settings: Settings, path: Path) -> TargetDirectory:
@@ -136,13 +148,17 @@ def executor(
     from merlin_es.targetgen.worktrees import GitWorktrees
 
     here = Surroundings(variables, partial(_is_held, settings))
+    secrets = secret_rules(settings).knowing(variables)
     world = Adapters(
         responses=ResponseFiles(),
         worktrees=GitWorktrees(place.blobs),
-        validation=ShellValidation(place.blobs, variables, launcher),
+        validation=ShellValidation(place.blobs, variables, launcher, rules=secrets),
         credentials=here,
         leases=here,
-        agent=CommandAgent(agent_command, place.blobs, variables, settings.workspace) if agent_command else None,
+        agent=CommandAgent(agent_command, place.blobs, variables, settings.workspace, secrets)
+        if agent_command
+        else None,
+        secrets=secrets,
     )
     return Executor(place, world, settings.workspace, limits)
 
@@ -256,7 +272,7 @@ def past_of(settings: Settings, name: str) -> tuple[Past, str]:
 
     known = past(settings)
     place = Path(settings.workspace, name)
-    directory = next((each for each in (place, *place.parents) if (each / LOG_NAME).is_file()), None)
+    directory = next((each for each in (place, *place.parents) if os.path.isfile(each / LOG_NAME)), None)  # noqa: PTH113  that of Path raises for what cannot be a name
     if directory is None or directory.is_relative_to(settings.state_root) or (is_run_id(name) and known.knows(name)):
         return known, name
     there = target_directory(settings, directory)

@@ -42,6 +42,7 @@ class SubmitRun:
     idempotency_key: str | None = None
     traceparent: str | None = None
     leases: LeaseWish | None = None
+    redacted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from merlin_es.errors import MerlinError, NotFound, Refused, Usage
 from merlin_es.fetch import fetch
 from merlin_es.moments import Point, last_by
 from merlin_es.past import Past
+from merlin_es.redaction import restored
 from merlin_es.run_ids import new_run_id
 from merlin_es.targetgen import forking
 from merlin_es.targetgen.target_dir import TargetDirectory
@@ -29,7 +30,9 @@ from projections.run_record import RunRecord
 from projections.snapshots import Stand
 
 SOURCE: Final = "fork"
-_KEPT: Final = tuple(each.name for each in fields(SubmitRun) if each.name not in ("run_id", "source", "leases"))
+_KEPT: Final = tuple(
+    each.name for each in fields(SubmitRun) if each.name not in ("run_id", "source", "leases", "redacted")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Forks:
         run_id = new_run_id(state.record.request.target, self.merlin.host.now())
         if state.record.request.workflow == WORKFLOW:
             return self._fork_execution(state.record, Stand(state, head), point, run_id, changes, dry_run=dry_run)
-        command = fork_of(state.record, head, run_id, changes)
+        command = self._whole(fork_of(state.record, head, run_id, changes), state.record)
         missing: Mapping[str, str] = {}
         if changes.target_dir is not None and not dry_run:
             made, there = state.artifacts.files or (), Path(state.record.request.target_dir)
@@ -95,10 +98,17 @@ class Forks:
         last = point.execution_seq or last_by(record.updated_at, parent.log.read(stream))[0]
         last = forking.point_for(parent, last, changes.answers)
         words = tuple(str(new) if word == str(old) else word for word in changes.command or record.request.command)
-        command = fork_of(record, stand.head, run_id, replace(changes, command=words, target_dir=str(new), answers={}))
+        changed = replace(changes, command=words, target_dir=str(new), answers={})
+        command = self._whole(fork_of(record, stand.head, run_id, changed), record)
         if not dry_run:
             forking.fork(parent, last, self.directory(new), name, changes.answers)
         return Forked(self.merlin.fork(replace(command, answers=changes.answers), dry_run=dry_run))
+
+    def _whole(self, command: ForkRun, record: RunRecord) -> ForkRun:
+        """Give the command with what was hidden of the other run, as long as that is there."""
+        hidden = self.merlin.submissions.vault.get(record.run_id)
+        wish = restored(command.wish, record.request.redacted or (), record.run_id, hidden)
+        return replace(command, wish=wish)
 
 
 def fork_of(record: RunRecord, head: Head, run_id: str, changes: Changes) -> ForkRun:

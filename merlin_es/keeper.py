@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import eventlog
@@ -11,8 +11,10 @@ from merlin_es import artifacts, waiting
 from merlin_es.errors import ClusterError
 from merlin_es.failpoints import reach
 from merlin_es.ports import JobServer
+from merlin_es.redaction import Rules
+from merlin_es.vault import Vault
 from projections.cluster import ClusterRecord
-from projections.events.run import ArtifactsIndexed, LogsCaptured, RunEvent
+from projections.events.run import ArtifactsIndexed, LogsCaptured, Outcome, RunEvent
 from projections.run_record import Attempt, RunRecord
 
 
@@ -22,6 +24,7 @@ class Keeper:
 
     state_root: Path
     blobs: eventlog.BlobStore
+    secrets: Rules = field(default_factory=Rules)
 
     def keep(
         self, record: RunRecord, events: Sequence[RunEvent], server: JobServer | None, cluster: ClusterRecord
@@ -32,7 +35,7 @@ class Keeper:
             return ()
         kept: list[RunEvent] = []
         if attempt.logs_sha256 is None:
-            kept.append(self.logs(attempt, server, cluster))
+            kept.append(self.logs(attempt, server, cluster, self.rules_of(record)))
         if not any(event.type == "run.attempt_failed" for event in events):
             kept.extend(self.artifacts(record))
         return tuple(kept)
@@ -44,8 +47,22 @@ class Keeper:
         said = waiting.advice(record.request.workflow, record.request.target_dir)
         return event.model_copy(update={"message": said}) if said else event
 
-    def logs(self, attempt: Attempt, server: JobServer | None, cluster: ClusterRecord) -> LogsCaptured:
-        """Store the driver's output; where nobody has it any more, say so."""
+    def rules_of(self, record: RunRecord) -> Rules:
+        """Give the rules on what is a secret, with those of the run itself."""
+        hidden = Vault(self.state_root).get(record.run_id) if record.request.redacted else None
+        return self.secrets.knowing(hidden.env) if hidden else self.secrets
+
+    def without_secrets(self, record: RunRecord, event: RunEvent) -> RunEvent:
+        """Give an outcome without what Ray quotes of the output, where that is a secret."""
+        if not isinstance(event, Outcome):
+            return event
+        rules = self.rules_of(record)
+        said = {name: text for name in ("message", "ray_message") if (text := getattr(event, name))}
+        cleaned = {name: clean for name, text in said.items() if (clean := rules.clean(text)) != text}
+        return event.model_copy(update={**cleaned, "redacted": (*event.redacted, *cleaned)}) if cleaned else event
+
+    def logs(self, attempt: Attempt, server: JobServer | None, cluster: ClusterRecord, rules: Rules) -> LogsCaptured:
+        """Store the driver's output, without secrets; where nobody has it any more, say so."""
         reach("logs.before")
         content, why = None, "nobody could be asked"
         if server:
@@ -59,8 +76,9 @@ class Keeper:
         reach("logs.after")
         if content is None:
             return LogsCaptured(attempt=attempt.number, sha256="", size_bytes=0, not_captured=why)
+        content, redacted = rules.clean_output(content)
         digest = self.blobs.put(content)
-        return LogsCaptured(attempt=attempt.number, sha256=digest, size_bytes=len(content))
+        return LogsCaptured(attempt=attempt.number, sha256=digest, size_bytes=len(content), redacted=redacted)
 
     def artifacts(self, record: RunRecord) -> tuple[ArtifactsIndexed, ...]:
         """Index what lies in the target directory now."""

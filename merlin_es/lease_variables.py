@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -9,6 +10,7 @@ from typing import Final, Protocol
 LEASE_ID: Final = "MERLIN_LEASE_ID"
 LEASE_FENCE: Final = "MERLIN_LEASE_FENCE"
 LEASE_KEY: Final = "MERLIN_LEASE_KEY"
+_FENCE: Final = re.compile(r"[0-9]{1,18}")
 
 
 class Held(Protocol):
@@ -53,4 +55,4 @@ def read(environment: Mapping[str, str]) -> tuple[Told, ...]:
     """Read the variables again; what is no number of a fence tells of no lease."""
     ids, keys, fences = (environment.get(name, "").split(",") for name in (LEASE_ID, LEASE_KEY, LEASE_FENCE))
     told = zip(ids, keys, fences, strict=False)
-    return tuple(Told(id_, key, int(fence)) for id_, key, fence in told if id_ and fence.isdecimal())
+    return tuple(Told(id_, key, int(fence)) for id_, key, fence in told if id_ and _FENCE.fullmatch(fence))

@@ -33,7 +33,7 @@ from merlin_es.steps import Steps
 from merlin_es.submission import RUN, Submissions, adopted_from, is_imported
 from projections.events.run import RunEvent
 from projections.layout import RESOURCES, run_id_of
-from projections.run_record import Attempt, RunRecord
+from projections.run_record import TERMINAL, Attempt, RunRecord
 
 LIST_EVERY_S = 30.0
 """How often Ray's whole list is read, to find what the ledger does not know of."""
@@ -104,6 +104,7 @@ class Reconciler:
         with suppress(eventlog.EventLogError):  # A sick registry is for `verify` to tell of; the runs go on.
             self._ledger.registry.note_missing()
         self._guarded(RESOURCES, done, self._reap)
+        self._forget_what_has_ended()
         active = [run_id for run_id, status in self._ledger.index.active() if unblock or status != "blocked"]
         due = self._listed is None or self._host.monotonic() - self._listed >= LIST_EVERY_S
         if not active and not due:
@@ -127,12 +128,22 @@ class Reconciler:
         record = self._ledger.run(run_id)
         if record.is_terminal:
             self._run_leases.end(record)
+            self._submissions.vault.forget(run_id)
             return record
         if (record := self._run_leases.advance(record)).status == "waiting":
             return record
         world = self._look_at_cluster(done)
         self._advance(run_id, world, done, unblock=unblock)
-        return self._ledger.run(run_id)
+        if (record := self._ledger.run(run_id)).is_terminal:
+            self._submissions.vault.forget(run_id)
+        return record
+
+    def _forget_what_has_ended(self) -> None:
+        """Remove the secrets of runs that need them no more."""
+        for run_id in self._submissions.vault.run_ids():
+            status = self._ledger.status(run_id)
+            if status and status[0] in TERMINAL:
+                self._submissions.vault.forget(run_id)
 
     def _reap(self) -> None:
         self.leases.reap()
@@ -253,7 +264,8 @@ class Reconciler:
         def decide(known: RunRecord | None) -> tuple[RunEvent, ...]:
             nonlocal decision
             decision = observation.decide(_there(known), seen)
-            events = tuple(self._keeper.last_word(record, event) for event in decision.events)
+            told = (self._keeper.last_word(record, event) for event in decision.events)
+            events = tuple(self._keeper.without_secrets(record, event) for event in told)
             return _before_outcome(kept, events)
 
         return self._ledger.change_run(record.run_id, decide), decision

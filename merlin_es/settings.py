@@ -10,7 +10,7 @@ import getpass
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ Source = Literal["option", "environment", "file", "default"]
 class Settings:
     """What holds for one call of Merlin. `sync` is False only in tests that do not test durability.
 
+    `variables` is the environment, of which some values may never be recorded.
     `run_id` is the run that this process works for, None outside of any. With `stops_in_order` an execution that waits
     for somebody has ended well: whoever started this process knows where it says what it waits for.
     """
@@ -37,6 +38,7 @@ class Settings:
     run_id: str | None = None
     stops_in_order: bool = False
     allow_shared: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ SETTINGS = (
         in_file=True,
         option="--launcher",
     ),
+    Setting("redact", "MERLIN_REDACT", "names of more variables and fields that are secrets", in_file=True),
     Setting("actor", "MERLIN_ACTOR", "who asks, as it is recorded"),
     Setting("door", "MERLIN_DOOR", "through what, as it is recorded"),
     Setting("fsync", "MERLIN_FSYNC", "`off` in tests that do not test durability"),
@@ -69,7 +72,7 @@ SETTINGS = (
     Setting("stops_in_order", "MERLIN_STOPS_IN_ORDER", "`1`: an execution that waits for somebody has ended well"),
     Setting("traceparent", "TRACEPARENT", "the trace that a run belongs to"),
 )
-STATE_ROOT, ALLOW_SHARED, LAUNCHER, ACTOR, DOOR, FSYNC, RUN_ID, STOPS_IN_ORDER, TRACEPARENT = SETTINGS
+STATE_ROOT, ALLOW_SHARED, LAUNCHER, REDACT, ACTOR, DOOR, FSYNC, RUN_ID, STOPS_IN_ORDER, TRACEPARENT = SETTINGS
 _YES_OR_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -142,6 +145,7 @@ def load(state_root: Path | None, environment: Mapping[str, str], cwd: Path, *, 
         run_id=sources.find(RUN_ID, lambda: "").value or None,
         stops_in_order=sources.find(STOPS_IN_ORDER, lambda: "0").value == "1",
         allow_shared=allowed,
+        variables=environment,
     )
 
 
@@ -154,6 +158,12 @@ def launcher(given: str | None, environment: Mapping[str, str], workspace: Path)
         raise Usage("--launcher is empty, as an unset variable is: give the words before a command, or leave it out")
     options = {} if given is None else {LAUNCHER.name: given}
     return Sources(options, environment, workspace).find(LAUNCHER, lambda: "").value or None
+
+
+def redact(settings: Settings) -> tuple[str, ...]:
+    """Give globs of names that are secrets beside those that say so; asked for by who records something of a run."""
+    found = Sources({}, settings.variables, settings.workspace).find(REDACT, lambda: "")
+    return tuple(found.value.replace(",", " ").split())
 
 
 def explain(state_root: Path | None, environment: Mapping[str, str], cwd: Path) -> Mapping[Setting, Found]:
@@ -212,6 +222,8 @@ def _as_text(setting: Setting, value: object, path: Path) -> str:
         if not isinstance(value, bool):
             raise Usage(f"{path}: [tool.merlin] {setting.name} is neither true nor false: write one of these")
         return "yes" if value else "no"
+    if setting is REDACT and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
     if not isinstance(value, str) or not value:
         raise Usage(f"{path}: [tool.merlin] {setting.name} is not a text that says something: write one in quotes")
     return value

@@ -14,6 +14,7 @@ from merlin_es.errors import JobExists, MerlinError, Rejected, Unauthorized, Unr
 from merlin_es.failpoints import reach
 from merlin_es.ledger import Ledger
 from merlin_es.ports import Host, RayJob, Witnesses
+from merlin_es.redaction import needed
 from merlin_es.submission import ATTEMPT, RUN, Submissions
 from projections.events.run import RunEvent, RunSubmitted, SubmissionFailed
 from projections.run_record import Attempt, RunRecord
@@ -80,6 +81,10 @@ class Steps:
         attempt = record.attempt
         assert attempt  # noqa: S101  decided on it
         reach("submit.before")
+        if reason := self._forgotten(record):
+            never = SubmissionFailed(attempt=attempt.number, http_status=0, message=reason)
+            self.ledger.change_run(record.run_id, lambda known: _if_still_intended(known, attempt, never))
+            return
         try:
             link.server.submit(self.submissions.submission(record, attempt))
         except JobExists:
@@ -93,6 +98,17 @@ class Steps:
         reach("submit.after")
         if event:
             self.ledger.change_run(record.run_id, lambda known: _if_still_intended(known, attempt, event))
+
+    def _forgotten(self, record: RunRecord) -> str | None:
+        """Say which secrets of a run are needed and gone, and what to do; None where all is there."""
+        places = needed(record.request.redacted or ())
+        vault = self.submissions.vault
+        if not places or vault.get(record.run_id) is not None:
+            return None
+        return (
+            f"{', '.join(places)} was never recorded, and {vault.path(record.run_id)}, where it was kept, is gone: "
+            "submit it again as a new run"
+        )
 
     def _whose_is(self, record: RunRecord, attempt: Attempt, link: Link) -> RunEvent | None:
         try:

@@ -18,6 +18,8 @@ from merlin_es.cluster_link import Link
 from merlin_es.lease_variables import variables
 from merlin_es.packages import package
 from merlin_es.ports import JobServer, RayJob, Submission
+from merlin_es.redaction import needed, pointer
+from merlin_es.vault import VARIABLE, Vault
 from merlin_es.witness import entrypoint
 from projections.events.run import RunAdopted
 from projections.run_record import Attempt, RunRecord
@@ -60,6 +62,11 @@ class Submissions:
         """What tells this state root's jobs from those of others; not asked for by who only reads."""
         return self.identify()
 
+    @cached_property
+    def vault(self) -> Vault:
+        """What is hidden of the runs."""
+        return Vault(self.state_root)
+
     def entrypoint(self, record: RunRecord, attempt: int) -> str:
         """Give what `/bin/sh -c` will run: the wrapper, kept by its digest, around the command as it was asked."""
         digest = self.blobs.put_file(Path(wrapper.__file__))
@@ -72,6 +79,7 @@ class Submissions:
             attempt=attempt,
             workdir="." if request.working_dir else request.workdir,
             command=request.command,
+            has_secrets=bool(needed(request.redacted or ())),
         )
 
     def package(self, record: RunRecord, server: JobServer) -> tuple[str | None, tuple[str, ...]]:
@@ -127,7 +135,10 @@ class Submissions:
             ours |= variables(record.tenancy.leases)
         if request.traceparent:
             ours["TRACEPARENT"] = request.traceparent
-        return {**request.env, **ours}
+        if hidden := needed(request.redacted or ()):
+            ours[VARIABLE] = str(self.vault.path(record.run_id))
+        shown = {name: value for name, value in request.env.items() if pointer("env", name) not in hidden}
+        return {**shown, **ours}
 
     def _metadata(self, record: RunRecord, attempt: Attempt) -> dict[str, str]:
         request = record.request

@@ -70,32 +70,45 @@ class WitnessFiles:
 
 
 def entrypoint(
-    wrapper: Path, python: str, witness: Path, run_id: str, attempt: int, workdir: str, command: Sequence[str]
+    wrapper: Path,
+    python: str,
+    witness: Path,
+    run_id: str,
+    attempt: int,
+    workdir: str,
+    command: Sequence[str],
+    *,
+    has_secrets: bool = False,
 ) -> str:
     """Give what Ray's `/bin/sh -c` is to run: the command through the wrapper, or bare where a node does not see it.
 
-    `python` is an absolute path; a node without it uses the `python3` of its PATH. Raises Usage.
+    `python` is an absolute path; a node without it uses the `python3` of its PATH. What has secrets is not run bare:
+    the wrapper alone knows where they are. Raises Usage.
     """
     if not command:
         raise Usage("there is nothing to run: give a command after `--`")
     words = [str(witness), run_id, str(attempt), workdir]
     if any("\0" in word for word in (*words, *command)):
         raise Usage("no argument of a command can hold a NUL character: put it in a file")
-    missing = f"merlin: this node does not see {wrapper}, or has no Python: the command runs without its wrapper, {_SO}"
+    missing = f"merlin: this node does not see {wrapper}, or has no Python: "
+    missing += _WITHOUT_SECRETS if has_secrets else f"the command runs without its wrapper, {_SO}"
+    bare = "exit 126" if has_secrets else f'CDPATH= cd -- {shlex.quote(workdir)} || exit 125; exec "$@"'
     text = (
         f"set -- {shlex.join(command)}; "
         f"merlin_wrapper={shlex.quote(str(wrapper))}; merlin_python={shlex.quote(python)}; "
         '[ -x "$merlin_python" ] || merlin_python=$(command -v python3); '
         'if [ -r "$merlin_wrapper" ] && [ -n "$merlin_python" ]; then '
         f'exec "$merlin_python" {_PYTHON_OPTIONS} "$merlin_wrapper" {shlex.join(words)} -- "$@"; fi; '
-        f"printf '%s\\n' {shlex.quote(missing)} >&2; "
-        f'CDPATH= cd -- {shlex.quote(workdir)} || exit 125; exec "$@"'
+        f"printf '%s\\n' {shlex.quote(missing)} >&2; {bare}"
     )
     if (size := len(os.fsencode(text))) > ENTRYPOINT_BYTES_MAX:
         raise Usage(f"the command is too long to be started ({size} of {ENTRYPOINT_BYTES_MAX} bytes): put it in a file")
     return text
 
 
+_WITHOUT_SECRETS = (
+    "the command needs secrets, which lie under the state root, and is not run: have this node see the state root"
+)
 _SO = "so nothing here keeps it from running twice, records its end or ends what it leaves behind"
 
 

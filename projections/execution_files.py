@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from eventlog import Head
+from eventlog.names import is_stream
 from projections.events.execution import EXECUTION_EVENTS, ExecutionEvent
 from projections.execution import ExecutionState, RequestState, TaskState, evolve
 from projections.fresh import EXECUTION_FOLD
@@ -64,7 +65,8 @@ def execution_folds(bundle_of: BundleOf) -> Folds:
 def execution_files(state: ExecutionState, head: Head, bundle_of: BundleOf) -> Files:
     """Give every file that the stream ever wrote, by its path in the target directory; the last has the stamp.
 
-    Requests come before the state that names them, so nobody is ever sent to a question that is not there.
+    Requests come before the state that names them, so nobody is ever sent to a question that is not there. What an
+    event calls by a name that cannot be one of a file has none: a log does not choose where is written.
     """
     bundle = bundle_of(state.bundle_sha256)
     tasks = {id_: task_json(task, _task_of(bundle, id_)) for id_, task in state.tasks.items()}
@@ -80,7 +82,7 @@ def execution_files(state: ExecutionState, head: Head, bundle_of: BundleOf) -> F
     documents[EXECUTION_BUNDLE] = _stamped(_with_states(bundle, tasks, state), changed)
     stamp = {"seq": head.seq, "h": head.h, "fold": EXECUTION_FOLD}
     documents[EXECUTION_STATE] = state_json(state, tasks) | {"as_of": stamp}
-    return {path: _bytes(document) for path, document in documents.items()}
+    return {path: _bytes(document) for path, document in documents.items() if is_stream(path)}
 
 
 def state_json(state: ExecutionState, tasks: Mapping[str, Document]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ _REQUEST: Final = (
 """What readers have always found in `run_request.json`, in that order; whatever is new comes after it."""
 ELSEWHERE: Final = frozenset({"request", "seq"})
 """Fields of a record that are not written under their names: one is spread out, the other stands in the stamp."""
-RARE: Final = frozenset({"forked_from", "imported", "sealed_at", "tenancy"})
+RARE: Final = frozenset({"forked_from", "imported", "redacted", "sealed_at", "tenancy"})
 """Fields that are written where they say something: files from before there were such look the same."""
 
 
@@ -194,7 +194,8 @@ def _run_files(stream: str, state: RunState, head: Head) -> Files:
     if record is None:
         return {}
     request_path, artifacts_path, record_path = file_names(stream)
-    files = {request_path: as_bytes(some_of(record.request, _REQUEST) | all_of(record.request))}
+    asked = [each.name for each in fields(record.request) if not _is_unsaid(record.request, each.name)]
+    files = {request_path: as_bytes(some_of(record.request, dict.fromkeys((*_REQUEST, *asked))))}
     if index.files is not None:
         files[artifacts_path] = as_bytes(index.files)
     return files | {record_path: as_bytes(run_document(record, head))}

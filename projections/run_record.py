@@ -75,6 +75,7 @@ class Request:
     captures: tuple[str, ...] = ()
     idempotency_key: str | None = None
     traceparent: str | None = None
+    redacted: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,8 @@ def _begin(event: RunEvent, time: str, seq: int) -> RunRecord | None:
 
 
 def _request(event: Wish, time: str) -> Request:
-    return Request(**event.model_dump(include=set(Wish.model_fields) - {"type"}), created_at=time)
+    asked = event.model_dump(include=set(Wish.model_fields) - {"type", "redacted"})
+    return Request(**asked, created_at=time, redacted=event.redacted or None)
 
 
 def _as_it_was(event: RunImported, time: str, seq: int) -> RunRecord:

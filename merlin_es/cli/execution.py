@@ -37,9 +37,10 @@ from merlin_es.cli.targetgen import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from merlin_es.cli.shapes import PreparedExecution
+    from merlin_es.redaction import Rules
     from merlin_es.settings import Settings
     from merlin_es.targetgen.blueprint import Blueprint
     from merlin_es.targetgen.bundle import ExecutionBundle
@@ -183,6 +184,7 @@ def execute(
 
     where = _settings(context, engine, ray_state_root, lease_any)
     chosen = _validations(validate or [])
+    _require_no_secrets(chosen, bootstrap.secret_rules(where))
     capability, task_id = _meant(words or [], retry=retry)
     given = None if from_dir is None else below(context, from_dir, "--from-dir")
     directory, plan = given, None
@@ -359,6 +361,18 @@ def _validations(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
             raise typer.BadParameter(f"{text!r} is not TASK=CMD", param_hint="--validate")
         found[task.strip()] = (*found.get(task.strip(), ()), command.strip())
     return found
+
+
+def _require_no_secrets(chosen: Mapping[str, Sequence[str]], rules: Rules) -> None:
+    """Refuse a command that cannot be recorded as it is and be run later."""
+    from merlin_es.errors import Usage
+
+    for task, commands in chosen.items():
+        if any(rules.clean(command) != command for command in commands):
+            raise Usage(
+                f"--validate {task} has a secret in it, and what validates is recorded: have the command read it from "
+                "a file"
+            )
 
 
 def _given(options: dict[str, str | None]) -> list[str]:

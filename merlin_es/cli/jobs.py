@@ -56,7 +56,7 @@ def submit(
     command: Annotated[str | None, typer.Option(help="The command as one text, split as a shell would.")] = None,
     source: Annotated[str, typer.Option(help="Who or what asks.")] = "manual_cli",
     workdir: Annotated[str | None, typer.Option(metavar="PATH", help="Where the command runs [default: here].")] = None,
-    env: Annotated[list[str] | None, typer.Option(help="K=V for the command; visible in Ray, so no secrets.")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="K=V for the command; no secret is recorded.")] = None,
     cpus: Annotated[float | None, typer.Option(min=0, help="CPUs that Ray sets aside.")] = 1.0,
     gpus: Annotated[float | None, typer.Option(min=0, help="GPUs that Ray sets aside.")] = None,
     resource: Annotated[list[str] | None, typer.Option(help="NAME=AMOUNT of a custom resource.")] = None,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eventlog import EventLogError
 from merlin_es.custody import Custody
-from merlin_es.doctor import held, host, records, world
+from merlin_es.doctor import held, host, records, waiting, world
 from merlin_es.doctor.finding import Finding
 from merlin_es.errors import MerlinError
 from merlin_es.ledger import Ledger
@@ -46,6 +46,8 @@ class Doctor:
                 "clocks": records.clocks(self.ledger.log, self.now()),
                 "state files": records.state_files(self.ledger, self.root, fix=fix),
                 "index": records.index(self.ledger, self.root, fix=fix),
+                "runs": waiting.runs(self.ledger, self.root),
+                "secrets": waiting.secrets(self.ledger, self.root, fix=fix),
                 "leases": held.leases(self.ledger, self.leases, self.now(), fix=fix),
             }
         checks["ray"] = world.ray(self.find_ray)

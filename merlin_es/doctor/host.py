@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -27,6 +28,15 @@ INODES_LOW: Final = 10_000
 SYNC_SLOW_S: Final = 0.25
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _NETWORK: Final = ("nfs", "cifs", "smb", "9p", "fuse.", "ceph", "glusterfs", "lustre")
+
+
+_RIGHTS: Final = "give this user the right to, or use another --state-root"
+_WHAT_HELPS: Final = {
+    errno.ENOSPC: "free space there, then merlin ray doctor --fix",
+    errno.EDQUOT: "free space there, or have the quota raised, then merlin ray doctor --fix",
+    errno.EROFS: "mount -o remount,rw, once `dmesg` says why it is read-only; or use another --state-root",
+}
+"""By what the system says, what makes it possible to write again."""
 
 
 def versions() -> Iterator[Finding]:
@@ -82,8 +92,11 @@ def disk_space(
     there = _existing(root)
     free = shutil.disk_usage(there).free
     inodes = os.statvfs(there)
-    what = f"{free / 1024**3:.1f} GiB free under {there}"
-    mend = "free space there; `merlin ray rebuild` afterwards"
+    what = f"{_amount(free)} free under {there}"
+    mend = (
+        f"free space: `du -xsh {there}/*` shows what takes it, `merlin ray archive RUN` packs a run that has ended; "
+        "then merlin ray doctor --fix"
+    )
     if free < least_bytes:
         yield Finding("disk space", "error", what, mend)
     elif free < low_bytes:
@@ -104,7 +117,7 @@ def file_system(root: Path, kind: str | None = None) -> Iterator[Finding]:
                 yield from proof(Path(name))
     except OSError as error:
         what = f"nothing can be written under {there} ({error.strerror})"
-        yield Finding("file system", "error", what, "give this user the right to, or use another --state-root")
+        yield Finding("file system", "error", what, _WHAT_HELPS.get(error.errno or 0, _RIGHTS))
         return
     if kind in _IN_MEMORY:
         what = f"{there} is in memory ({kind}): all is gone when this host restarts"
@@ -159,6 +172,10 @@ def _sync(directory: Path) -> Iterator[Finding]:
         yield Finding("fsync", "warning", f"{what}, so every verb waits for it", "use a --state-root on a faster disk")
     else:
         yield Finding("fsync", "fine", what)
+
+
+def _amount(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**3:.1f} GiB" if size_bytes >= FREE_LOW_BYTES else f"{size_bytes / 1024**2:.0f} MiB"
 
 
 def _ours(root: Path) -> Iterator[Path]:

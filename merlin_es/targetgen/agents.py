@@ -17,6 +17,7 @@ from pathlib import Path
 
 import eventlog
 from merlin_es.errors import Usage
+from merlin_es.redaction import NO_RULES, Rules
 from merlin_es.targetgen import children
 from merlin_es.targetgen.ports import Ran
 from merlin_es.targetgen.responses import RESPONSE_MAX
@@ -32,6 +33,7 @@ class CommandAgent:
     blobs: eventlog.BlobStore
     environment: Mapping[str, str]
     cwd: Path
+    secrets: Rules = NO_RULES
 
     def __post_init__(self) -> None:
         words_of(self.command)
@@ -50,6 +52,7 @@ class CommandAgent:
                 limit_s=limit_s,
                 place=str(response_file),
                 blobs=self.blobs,
+                secrets=self.secrets,
             )
             if ran.succeeded:
                 _put_in_place(draft, response_file)

@@ -15,6 +15,7 @@ from pathlib import Path
 import eventlog
 from merlin_es import processes
 from merlin_es.ports import ProcessId
+from merlin_es.redaction import NO_RULES, Rules
 from merlin_es.targetgen.ports import Ran
 
 OUTPUT_MAX = 1024 * 1024
@@ -62,11 +63,13 @@ def run(
     limit_s: float,
     place: str,
     blobs: eventlog.BlobStore,
+    secrets: Rules = NO_RULES,
 ) -> Ran:
     """Run a command in a session of its own and wait for it; a program that is not there is exit code 127.
 
     `place` names what nobody else may do at the same time: what a call for it left running that was killed itself is
-    ended first. Raises OSError when no process can be made, or `cwd` is not there.
+    ended first. What is kept of its words and its output has no `secrets` in it. Raises OSError when no process can be
+    made, or `cwd` is not there.
     """
     mark = f"{MARK}={hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}"
     end_all(mark, grace_s=0.0)
@@ -88,13 +91,14 @@ def run(
             raise
         code = NOT_EXECUTABLE if isinstance(error, PermissionError) else NOT_FOUND
         output.add(f"merlin: cannot execute {argv[0]}: {error.strerror}\n".encode())
-        return Ran(tuple(argv), code, time.monotonic() - begun, blobs.put(output.content()))
+        return Ran(secrets.clean_words(argv), code, time.monotonic() - begun, blobs.put(output.content()))
     finally:
         # Also when we are told to stop, be it while the command is being started: nothing goes on without us.
         end_all(mark, grace_s=0.0, leader=leader)
         if child is not None:
             child.wait()
-    return Ran(tuple(argv), child.returncode, duration_s, blobs.put(output.content()), timed_out)
+    kept, _ = secrets.clean_output(output.content())
+    return Ran(secrets.clean_words(argv), child.returncode, duration_s, blobs.put(kept), timed_out)
 
 
 def end_all(

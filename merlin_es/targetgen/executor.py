@@ -12,11 +12,14 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from eventlog.disk import make_directories, replace_file
+from eventlog.names import is_stream
 from merlin_es.errors import MerlinError, Refused
 from merlin_es.failpoints import reach
+from merlin_es.redaction import NO_RULES, Rules
 from merlin_es.targetgen import gates, walk
 from merlin_es.targetgen.bundle import ExecutionBundle, ExecutionTask
 from merlin_es.targetgen.ports import Agent, Credentials, Leases, Ran, Responses, Validation, Worktree, Worktrees
+from merlin_es.targetgen.responses import RESPONSE_MAX
 from merlin_es.targetgen.scopes import filled
 from merlin_es.targetgen.target_dir import TargetDirectory
 from projections.events.base import Recorded
@@ -57,6 +60,7 @@ class World:
     credentials: Credentials
     leases: Leases
     agent: Agent | None = None
+    secrets: Rules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ class Executor:
 
     def _deliver(self, state: ExecutionState) -> FilesDelivered:
         """Put briefs and packets where people look; what somebody has edited is kept."""
-        wanted = {path: digest for path, digest in state.files.items() if _is_delivered(path)}
+        wanted = {path: digest for path, digest in state.files.items() if _is_delivered(path) and is_stream(path)}
         for name in (BRIEFS, TASK_STATES, OPERATOR_REQUESTS):
             make_directories(self._place.disk, self._place.path / name)
         kept = {}
@@ -260,6 +264,8 @@ class Executor:
         path = self._response_path(state, task)
         assert path  # noqa: S101  it was seen
         try:
+            if refused := self._with_secrets(path, task):
+                return (refused,)
             digest = self._place.blobs.put_file(path)
         except FileNotFoundError:
             return ()
@@ -271,6 +277,20 @@ class Executor:
             task_id=act.task_id, path=str(path), sha256=digest, summary=reading.summary, paths=paths
         )
         return (accepted,)
+
+    def _with_secrets(self, path: Path, task: ExecutionTask) -> ResponseRefused | None:
+        """Refuse a response that has the value of a secret in it, and keep nothing of it."""
+        if path.stat().st_size > RESPONSE_MAX:
+            return None  # It is refused for that.
+        content = path.read_bytes()
+        errors = tuple(
+            f"line 1: it has the value of {name} in it, which may not be recorded: take it out, and name the variable"
+            for name in self._world.secrets.known_in(content)
+        )
+        if not errors:
+            return None
+        digest = hashlib.sha256(content).hexdigest()
+        return ResponseRefused(task_id=task.id, path=str(path), sha256=digest, errors=errors)
 
     def _prepare_worktree(self, act: walk.Act, task: ExecutionTask, state: ExecutionState) -> Sequence[ExecutionEvent]:
         try:
@@ -329,7 +349,11 @@ class Executor:
         return self._world.worktrees.prepare(root, walk.branch_of(state), self._place.path)
 
     def _file(self, state: ExecutionState, path: str) -> Path:
-        """Give where a file of the plan lies: packets may have a directory of their own."""
+        """Give where a file of the plan lies: packets may have a directory of their own. Raises Refused."""
+        if not is_stream(path):  # Whatever a log says, it does not choose where is written.
+            raise Refused(
+                f"the plan names {path[:200]!r}, which cannot be a file of an execution: orchestrate it again"
+            )
         directory, _, name = path.partition("/")
         if directory == PROMPTS and state.prompts_dir is not None:
             return Path(state.prompts_dir) / name

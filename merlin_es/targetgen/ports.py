@@ -107,7 +107,7 @@ class Ran:
     """How a command ended. `exit_code` is negative for a signal; with `timed_out` it was ended, with all it started.
 
     `output_sha256` is the blob with what it wrote, stdout and stderr in one, cut in the middle where it is too long;
-    `argv` is what was run, exactly.
+    `argv` is what was run, exactly; neither has secrets in it.
     """
 
     argv: tuple[str, ...]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import eventlog
+from merlin_es.redaction import NO_RULES, Rules
 from merlin_es.targetgen import children
 from merlin_es.targetgen.launchers import launched
 from merlin_es.targetgen.ports import Ran
@@ -28,6 +29,7 @@ class ShellValidation:
     environment: Mapping[str, str]
     launcher: str | None = None
     secrets: Collection[str] = ()
+    rules: Rules = NO_RULES
 
     def run(self, command: str, cwd: Path, limit_s: float) -> Ran:
         """Run one validation command at `cwd` and wait; nothing that it started is left when this returns."""
@@ -38,6 +40,7 @@ class ShellValidation:
             limit_s=limit_s,
             place=str(cwd),
             blobs=self.blobs,
+            secrets=self.rules,
         )
 
 

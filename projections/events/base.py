@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -21,12 +21,15 @@ class DomainEvent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
     type: str
+    rare: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are recorded where they say something: events from before there were such look the same."""
 
     def recorded_by(
         self, actor: str, door: str, *, corr: str | None = None, cause: int | str | None = None
     ) -> eventlog.NewEvent:
         """Give the event as a log takes it."""
-        data = self.model_dump(mode="json", exclude={"type"})
+        unsaid = {name for name in self.rare if not getattr(self, name)}
+        data = self.model_dump(mode="json", exclude={"type", *unsaid})
         return eventlog.NewEvent(type=self.type, data=data, actor=actor, door=door, corr=corr, cause=cause)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,8 +19,11 @@ class Wish(DomainEvent):
 
     `timeout_s` counts from the start of the command, `stop_grace_s` from SIGTERM to SIGKILL; `retries_max` attempts
     follow the first where the evidence says that repeating is safe, and after a failure of the command itself only with
-    `retry_on_failure`. `captures` are globs of artifacts whose bytes are kept.
+    `retry_on_failure`. `captures` are globs of artifacts whose bytes are kept. `redacted`
+    points (RFC 6901) at what was a secret and is not recorded.
     """
+
+    rare: ClassVar[frozenset[str]] = frozenset({"redacted"})
 
     run_id: str
     target: str
@@ -43,6 +46,7 @@ class Wish(DomainEvent):
     captures: tuple[str, ...] = ()
     idempotency_key: str | None = None
     traceparent: str | None = None
+    redacted: tuple[str, ...] = ()
 
 
 class RunRequested(Wish):
@@ -169,8 +173,10 @@ class Outcome(DomainEvent):
     """How an attempt ended, with what was seen.
 
     `source` is the witness that was believed; `ray_*` is what Ray said, which may be something else. The end lies in
-    the interval from `not_before` to `not_after` (ISO 8601, UTC).
+    the interval from `not_before` to `not_after` (ISO 8601, UTC). `redacted` names the fields that had secrets in them.
     """
+
+    rare: ClassVar[frozenset[str]] = frozenset({"redacted"})
 
     attempt: int
     source: Source
@@ -184,6 +190,7 @@ class Outcome(DomainEvent):
     not_before: str | None = None
     not_after: str | None = None
     cancel_lost_race: bool = False
+    redacted: tuple[str, ...] = ()
 
 
 class RunCompleted(Outcome):
@@ -305,14 +312,20 @@ class RunImported(DomainEvent):
 
 
 class LogsCaptured(DomainEvent):
-    """The driver's output lies in the blob store; `truncated` when only its end does. `size_bytes` is stored."""
+    """The driver's output lies in the blob store; `truncated` when only its end does. `size_bytes` is stored.
+
+    `redacted` names the secrets that stood in it and are not stored.
+    """
 
     type: Literal["run.logs_captured"] = "run.logs_captured"
+    rare: ClassVar[frozenset[str]] = frozenset({"redacted"})
+
     attempt: int
     sha256: str
     size_bytes: int
     truncated: bool = False
     not_captured: str = ""
+    redacted: tuple[str, ...] = ()
 
 
 class ArtifactSeen(DomainEvent):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -21,14 +23,27 @@ from merlin_es.commands import Reserve
 from merlin_es.doctor import host
 from merlin_es.doctor.finding import Finding
 from merlin_es.ray_adapter.head_files import temp_dir_for
+from merlin_es.redaction import Hidden
 from merlin_es.settings import Settings
+from merlin_es.vault import Vault
 from projections import run_record
 from projections.events.ledger import LedgerCreated
 from projections.layout import CLUSTER, LEDGER, StateLayout, run_stream
 from projections.lease_state import Liveness, Process
 from tests.examples import unsynced
 from tests.old_roots import OldState
-from tests.run_examples import CLUSTER_STARTED, RUN, Books, completed, intended, requested, started, submitted
+from tests.run_examples import (
+    BLOCKED,
+    CLUSTER_STARTED,
+    RUN,
+    Books,
+    completed,
+    intended,
+    lost,
+    requested,
+    started,
+    submitted,
+)
 from tests.words import typed
 
 OTHER = "saturn-20261123071351-00000002"
@@ -381,3 +396,55 @@ def test_a_lock_that_excludes_nobody_is_found(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert done.stdout.split() == ["error"]
+
+
+def test_runs_that_stand_still_are_named_with_what_lets_them_go_on(patient: Patient) -> None:
+    found = [each for each in patient.look() if each.check == "runs"]
+    assert [(each.severity, each.mend) for each in found] == [("note", "merlin ray reconcile"), ("fine", "")]
+    patient.books.change(OTHER, BLOCKED)
+    gone = RUN[:-1] + "f"
+    patient.books.change(gone, requested(gone), intended(), submitted(), lost())
+    blocked, missing = (each for each in patient.look() if each.check == "runs")
+    assert (blocked.severity, OTHER in blocked.what) == ("warning", True)
+    assert "reconcile --once --unblock" in blocked.mend
+    assert (missing.severity, f"jobs retry {gone}" in missing.mend) == ("note", True)
+
+
+def test_runs_that_a_loop_follows_are_no_finding(patient: Patient) -> None:
+    with (patient.root / "reconciler.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert [each.severity for each in patient.look() if each.check == "runs"] == ["fine"]
+    assert [each.severity for each in patient.look() if each.check == "runs"] == ["note", "fine"]
+
+
+def test_secrets_that_are_kept_for_nobody_or_for_everybody_are_found_and_put_right(patient: Patient) -> None:
+    vault = Vault(patient.root)
+    assert patient.wrong("secrets") == []
+    never = RUN[:-1] + "f"
+    for run_id in (RUN, OTHER, never):
+        vault.put(run_id, Hidden({"A_TOKEN": "x"}))
+    vault.path(OTHER).chmod(0o644)
+    found = {each.what.split()[0]: each for each in patient.wrong("secrets")}
+    assert {path: each.severity for path, each in found.items()} == {
+        str(vault.path(RUN)): "warning",
+        str(vault.path(OTHER)): "error",
+        str(vault.path(never)): "warning",
+    }
+    assert all(each.fixed for each in patient.look(fix=True) if each.check == "secrets")
+    assert patient.wrong("secrets") == []
+    assert list(vault.run_ids()) == [OTHER]
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.ENOSPC, "free space"), (errno.EDQUOT, "quota"), (errno.EROFS, "remount"), (errno.EACCES, "the right to")],
+)
+def test_where_nothing_can_be_written_it_is_said_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str
+) -> None:
+    def refuse(*_words: object, **_more: object) -> str:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    [found] = host.file_system(tmp_path)
+    assert (found.severity, says in found.mend) == ("error", True)
