@@ -29,7 +29,6 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Wish).decode
 
 
 class Asking:
@@ -54,7 +53,7 @@ class Asking:
         with suppress(OSError):
             for line in os.read(self._opened(), _READ_BYTES).splitlines():
                 with suppress(msgspec.MsgspecError):
-                    wishes.append(_decode(line))
+                    wishes.append(msgspec.json.decode(line, type=Wish))
         return wishes
 
     def _opened(self) -> int:

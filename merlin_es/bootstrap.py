@@ -19,6 +19,7 @@ from merlin_es.asking import Asking
 from merlin_es.bells import Bells
 from merlin_es.errors import LeaseLost, NotFound, RayMissing
 from merlin_es.hosts import Host
+from merlin_es.lock_probe import require_locks_once
 from merlin_es.observer import World
 from merlin_es.resources import Leases
 from merlin_es.settings import Settings
@@ -217,7 +218,8 @@ def _leases(
     root = settings.state_root
     turns = Turns(log, root, disk, settings.actor, settings.door)
     files, world = LeaseFiles(log, root, disk, here.boot_id), World(root, here, processes.is_alive, status)
-    return Leases(root, log, turns, files, world, disk, Bells(root, disk), Asking(root))
+    probe = partial(require_locks_once, boot_id=here.boot_id)
+    return Leases(root, log, turns, files, world, disk, Bells(root, disk), Asking(root), probe)
 
 
 def clusters(settings: Settings) -> Clusters:

@@ -11,6 +11,17 @@ from pathlib import Path
 from merlin_es.errors import Usage
 
 
+def require_locks_once(directory: Path, boot_id: str) -> None:
+    """Refuse such a directory; what was measured is believed for as long as this boot has that file system there."""
+    known, mark = directory / "locks", f"{boot_id} {directory.stat().st_dev}\n"
+    with suppress(OSError, UnicodeDecodeError):
+        if known.read_text(encoding="ascii") == mark:
+            return
+    require_locks(directory)
+    with suppress(OSError):
+        known.write_text(mark, encoding="ascii")
+
+
 def require_locks(directory: Path) -> None:
     """Refuse a directory in which two can hold one lock: two open files of one process, or two processes."""
     path = directory / f".locks.{os.getpid()}"

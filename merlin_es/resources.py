@@ -175,7 +175,11 @@ class Leases:
         now_s = self.world.host.boottime()
         reaps = not decisions or not 0 <= now_s - self._reaped_s < REAP_EVERY_S
         first = [self._reap] if reaps else []
-        turn = self.turns.take(*first, *decisions, key=key, asked=self._asked, ring=self.bells.ring)
+        turn = self.turns.take(*first, *decisions, key=key, asked=self._asked)
+        for name in turn.bells:
+            self.bells.ring(name)
+        if turn.bells:
+            os.sched_yield()  # Whoever was woken may wait for this very CPU, and all the others wait for it.
         self._reaped_s = now_s if reaps else self._reaped_s
         if publishes and (turn.events or turn.others):
             self._publish(turn.state, turn.head, turn)
@@ -214,8 +218,9 @@ class Leases:
             try:
                 since = None if key else self.turns.kept()
                 if since and self._asks(command, limit_s, since[0]):
-                    seen = self._rung(command.claim_id) if ringing.wait(ASKED_S) else None
-                    if _knows(command.claim_id, seen or self.turns.last()):
+                    rung = ringing.wait(ASKED_S)
+                    if _knows(command.claim_id, state := self.turns.last()):
+                        seen = state if rung else None
                         return self._wait(command.claim_id, ringing, begun_s, limit_s, tell, seen=seen)
                     decide = self._unless_heard(command.claim_id, since[1].seq, decide)
                 turn = self.take(decide, key=key, publishes=False)
@@ -256,8 +261,8 @@ class Leases:
         clock, beaten_s, poll_s = self.world.host.monotonic, begun_s, BELL_POLL_S if ringing.name else POLL_S
         while True:
             left_s = poll_s if limit_s is None else min(poll_s, begun_s + limit_s - clock())
-            if seen is None and ringing.wait(left_s):
-                seen = self._rung(claim_id)
+            if seen is None:
+                ringing.wait(left_s)
             leases, seen = _of(claim_id, seen or self.turns.last()), None
             if leases and not any(lease.guard for lease in leases):
                 return leases
@@ -281,11 +286,6 @@ class Leases:
                 self._publish_late(state)
                 if tell:
                     tell(claim, state)
-
-    def _rung(self, claim_id: str) -> Resources:
-        """Give the state in which something has become of a claim: whoever has rung may just be storing it."""
-        state = self.turns.last()
-        return state if _of(claim_id, state) else self.turns.settled()
 
     def _accept(self, lease_id: str) -> Decide:
         return lambda state: rules.accept(lease_id, state)
@@ -397,7 +397,7 @@ class Leases:
         if lease_id in state.leases or not is_lease_id(lease_id):
             return None
         with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            lease = _lease_decoder.decode((self.root / lease_name(lease_id)).read_bytes())
+            lease = msgspec.json.decode((self.root / lease_name(lease_id)).read_bytes(), type=Lease)
             if lease.ended and lease.lease_id == lease_id:
                 return lease
         return next((lease for lease in self.all() if lease.lease_id == lease_id), None)
@@ -430,9 +430,6 @@ class Leases:
         kept = self.turns.kept()
         if kept is not None and not self.files.are_at(kept[1]):
             self._publish(state, kept[1])
-
-
-_lease_decoder = msgspec.json.Decoder(Lease)
 
 
 def _is_watched(state: Resources) -> bool:

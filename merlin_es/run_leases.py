@@ -103,5 +103,5 @@ class RunLeases:
 
 
 def _without(record: RunRecord, reason: str) -> tuple[RunEvent, ...]:
-    """Have a run that has lost its leases wait again, unless Ray has it already, which goes on."""
-    return run.wait_again(reason, record) or run.unbind(reason, record)
+    """Have a run that has lost its leases wait again, or end where Ray has it already."""
+    return run.wait_again(reason, record) or run.lose_leases(reason, record)

@@ -64,7 +64,7 @@ class Asked(Struct, frozen=True):
 
 
 class Turn(Struct, frozen=True):
-    """What a turn came to: the state after it, its head, and what was appended.
+    """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told.
 
     `before` is the head that it began on, and `touched` has the leases that it was about, each with its last head.
     `others` is what was appended for those who had asked.
@@ -73,6 +73,7 @@ class Turn(Struct, frozen=True):
     state: Resources
     head: eventlog.Head
     events: tuple[LeaseEvent, ...]
+    bells: tuple[str, ...] = ()
     before: eventlog.Head | None = None
     touched: Mapping[str, tuple[Lease, eventlog.Head]] = field(default_factory=dict)
     others: tuple[LeaseEvent, ...] = ()
@@ -111,23 +112,13 @@ class Turns:
         kept = self.kept()
         return kept[0] if kept is not None else NOTHING
 
-    def settled(self) -> Resources:
-        """Give the state after the turn that goes on now, if one does, all of it durable."""
-        with self._turn():
-            return self.last()
-
     def take(
-        self,
-        *decisions: Decide,
-        key: str | None = None,
-        asked: Callable[[], Sequence[Asked]] = lambda: (),
-        ring: Callable[[str], None] = lambda _bell: None,
+        self, *decisions: Decide, key: str | None = None, asked: Callable[[], Sequence[Asked]] = lambda: ()
     ) -> Turn:
         """Append what each of the decisions makes of the state, each at once; `key` is that of the last one.
 
         What was `asked` by then is in the append of the first of them. What this returns is durable, also where nothing
-        was appended. Who waits no longer is told at its bell as soon as that is durable: it wakes up while the state is
-        stored.
+        was appended.
         """
         with self._turn():
             state, head = (self._checkpoint.load() if decisions else None) or self._at_head()
@@ -135,29 +126,25 @@ class Turns:
             touched: dict[str, tuple[Lease, eventlog.Head]] = {}
             done: list[LeaseEvent] = []
             others: list[LeaseEvent] = []
+            bells: list[str] = []
             wishes = asked()
             if wishes and (key is not None or not decisions):
                 decisions = (*decisions[:-1], _nothing, *decisions[-1:])
             for place, decide in enumerate(decisions, 1 - len(decisions)):
                 with_wishes = wishes and place == (0 if key is None else -1)
                 said = wishes if with_wishes else ()
-                turn = self._append(decide, state, head, None if place else key, said, ring)
+                turn = self._append(decide, state, head, None if place else key, said)
+                bells.extend(turn.bells)
                 others.extend(turn.others)
                 if turn.before != head:
                     before = None  # Somebody has appended in between, without a turn.
                 state, head = turn.state, turn.head
                 done.extend(turn.events)
                 touched |= turn.touched
-            return Turn(state, head, tuple(done), before, touched, tuple(others))
+            return Turn(state, head, tuple(done), tuple(bells), before, touched, tuple(others))
 
     def _append(
-        self,
-        decide: Decide,
-        state: Resources,
-        head: eventlog.Head,
-        key: str | None,
-        asked: Sequence[Asked],
-        ring: Callable[[str], None],
+        self, decide: Decide, state: Resources, head: eventlog.Head, key: str | None, asked: Sequence[Asked]
     ) -> Turn:
         is_sure = False
         for _ in range(CONFLICTS_MAX):
@@ -174,7 +161,7 @@ class Turns:
                     continue
             if refusal:
                 if said:
-                    self._append(_nothing, state, head, None, asked, ring)
+                    self._append(_nothing, state, head, None, asked)
                 raise refusal
             if not said:
                 return Turn(state, head, (), before=head)
@@ -192,15 +179,13 @@ class Turns:
             if appended.repeated:
                 state, head = self._at_head()
                 return Turn(state, head, ())
-            for bell in _bells(state, events[:others], events[others:]):
-                ring(bell)
+            bells = tuple(_bells(state, events[:others], events[others:]))
             touched, before = {}, head
             for state, head in LEASE_PROJECTION.fold_own(appended.news, events, state):  # noqa: B020  the last pair goes on
                 if state.touched is not None:
                     touched[state.touched.lease_id] = state.touched, head
             self._checkpoint.store(state, head)
-            own = events[others:]
-            return Turn(state, head, own, before=before, touched=touched, others=events[:others])
+            return Turn(state, head, events[others:], bells, before, touched, events[:others])
         raise MerlinError(f"{RESOURCES} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
 
     def _at_head(self) -> tuple[Resources, eventlog.Head]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -25,7 +25,9 @@ from projections.fresh import LEASE_FOLD, Stamp, read_document, stamp_of
 from projections.layout import RESOURCES, StateLayout, catalog_path, lease_name, leases_path, resources_path
 from projections.lease_projection import CATALOG_NAME, LEASE_PROJECTION, lease_file
 from projections.lease_state import NOTHING, Lease, Resources
-from projections.verdict import Verdict, orphan, verdict_of
+
+if TYPE_CHECKING:
+    from projections.verdict import Verdict
 
 LOCK_LIMIT_S: Final = 30.0
 
@@ -89,6 +91,8 @@ class LeaseFiles:
 
     def verdicts(self) -> Iterator[Verdict]:
         """Compare every file with the log. Only what goes on is kept in memory, and the ids of what has ended."""
+        from projections.verdict import verdict_of
+
         files: dict[str, _Compared] = {}
         seen: set[str] = set()
         catalog, then = _content(self._root / CATALOG_NAME), None
@@ -115,6 +119,8 @@ class LeaseFiles:
 
     def orphans(self, seen: set[str], *, with_catalog: bool) -> Iterator[Verdict]:
         """Name the files that are of no lease of the log."""
+        from projections.verdict import orphan
+
         there = sorted(f"{RESOURCES}/leases/{path.name}" for path in leases_path(self._root).glob("*.json"))
         for name in [*there, *([CATALOG_NAME] if with_catalog else [])]:
             if name not in seen and (self._root / name).exists():
@@ -165,7 +171,7 @@ class LeaseFiles:
         if not content or stamp is None or stamp.fold != LEASE_FOLD:
             return None
         with suppress(msgspec.MsgspecError):
-            return _decoder.decode(content), stamp.head
+            return msgspec.json.decode(content, type=Resources), stamp.head
         return None
 
     def _stamp(self) -> Stamp | None:
@@ -230,12 +236,11 @@ class _Compared:
     @property
     def verdict(self) -> Verdict:
         """Say what the file is."""
+        from projections.verdict import verdict_of
+
         stamp = stamp_of(_json(self._found))
         is_of_other_fold = stamp is not None and stamp.fold != LEASE_FOLD
         return verdict_of(self._name, self._found, self._content, self._then, is_of_other_fold=is_of_other_fold)
-
-
-_decoder = msgspec.json.Decoder(Resources)
 
 
 def _json(content: bytes | None) -> dict[str, object]:

@@ -18,7 +18,8 @@ def shown_on(columns: int, argv: Sequence[str], environment: Mapping[str, str], 
     """Run a program at a terminal without colours; gives the lines that it shows, and what it says beside them."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
-    mine = {**environment, "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+    mine = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
+    mine |= {"TERM": "dumb", "LC_ALL": "C.UTF-8"}
     process = subprocess.Popen(argv, env=mine, cwd=cwd, stdout=follower)
     os.close(follower)
     shown = b""

@@ -21,7 +21,7 @@ HANG: Final = 4
 """By how many columns a line that goes on below is moved in, beyond where it began."""
 NARROW: Final = 24
 LAST_MIN: Final = 8
-COLUMN_MIN: Final = 10
+"""How much of the last column of a table is worth a place on the line of the others."""
 
 
 class Style(StrEnum):
@@ -67,28 +67,24 @@ class Screen:
             self._echo(line)
 
     def show_table(self, table: Sequence[Sequence[str]]) -> None:
-        """Print columns, the first row being their names; what tells how things are has colour."""
-        widths = self._fitting([max(map(width_of, column)) for column in zip(*table, strict=True)])
-        for number, row in enumerate(table):
-            line, gap = "", ""
-            for name, cell, width in zip(table[0], row, widths, strict=True):
-                text = cut(cell, width)
-                style = (
-                    Style.STRONG if not number else _STATUS_STYLES.get(cell, Style.PLAIN) if name in _TELLING else ""
-                )
-                line += gap + self._styled(text, Style(style))
-                gap = " " * (width - width_of(text) + 2)
-            self._echo(line)
+        """Print columns, the first row being their names; what tells how things are has colour.
 
-    def _fitting(self, widths: list[int]) -> list[int]:
-        """Make columns narrower until they fit: the last one first, then the widest, but never the ids in the first."""
-        fixed, last = widths[:-1], widths[-1]
-        over = sum(widths) + 2 * len(fixed) - self.columns if self.columns else 0
-        last, over = max(min(last, LAST_MIN), last - max(0, over)), over - max(0, last - LAST_MIN)
-        while over > 0 and (widest := max(fixed[1:], default=0)) > COLUMN_MIN:
-            fixed[fixed.index(widest, 1)] -= 1
-            over -= 1
-        return [*fixed, max(1, last - max(0, over))]
+        The last column is cut where the terminal ends. Where not even the others have room, a row takes several lines,
+        and nothing of it is cut.
+        """
+        widths = [max(map(width_of, column)) for column in zip(*table, strict=True)]
+        room = self.columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
+        if self.columns and room < LAST_MIN:
+            widths[-1] = 0
+        elif self.columns:
+            widths[-1] = min(widths[-1], room)
+        for number, row in enumerate(table):
+            cells = [cut(cell, width) if width else cell for cell, width in zip(row, widths, strict=True)]
+            parts = [
+                Part(cell + " " * (width - width_of(cell)), _style_in(name, cell) if number else Style.STRONG)
+                for name, cell, width in zip(table[0], cells, [*widths[:-1], 0], strict=True)
+            ]
+            self.show(*parts)
 
     def lines(self, *parts: Part | str, indent: int = 0) -> Iterator[str]:
         """Yield the lines that parts become: a line breaks between them first."""
@@ -118,6 +114,10 @@ class Screen:
 
     def _styled(self, text: str, style: Style) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if self.colours and style else text
+
+
+def _style_in(column: str, cell: str) -> Style:
+    return _STATUS_STYLES.get(cell, Style.PLAIN) if column in _TELLING else Style.PLAIN
 
 
 def screen() -> Screen:

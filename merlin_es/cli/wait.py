@@ -10,8 +10,6 @@ from merlin_es.cli.chronicle import content_of, event_json, head_of
 from merlin_es.cli.printing import Output, OutputOption, as_pairs, print_data, require_earnest, settings
 from merlin_es.cli.terminal import screen
 
-TIME_OVER = 12
-
 
 def wait(
     context: typer.Context,
@@ -31,6 +29,7 @@ def wait(
     from merlin_es import bootstrap
     from merlin_es.arrival import wait_for
     from merlin_es.deciders.expectation import expect
+    from merlin_es.errors import TimedOut
     from merlin_es.moments import span_s
     from projections.projection import event_types
 
@@ -41,8 +40,10 @@ def wait(
     merlin = bootstrap.build(where)
     found = wait_for(bootstrap.past(where), run, wanted, lambda: merlin.status(run), merlin.host.monotonic, limit_s)
     if found.event is None:
-        typer.echo(f"merlin: {wanted} was not there within {timeout}: {run} is {found.status}", err=True)
-        raise typer.Exit(TIME_OVER)
+        raise TimedOut(
+            f"{wanted} was not there within {timeout} ({run} is {found.status}): wait longer with --timeout, or see "
+            f"`merlin ray events {run}`"
+        )
     if output.is_data:
         print_data(output, event_json(found.event))
     else:

@@ -56,11 +56,23 @@ def bind(claim_id: str, leases: tuple[Bound, ...], record: RunRecord) -> tuple[R
     return (LeaseBound(claim_id=claim_id, leases=leases),)
 
 
-def unbind(reason: str, record: RunRecord) -> tuple[RunEvent, ...]:
+def unbind(reason: str, record: RunRecord) -> tuple[LeaseUnbound, ...]:
     """Record that a run holds its leases no longer."""
     if record.tenancy is None or not record.tenancy.leases:
         return ()
     return (LeaseUnbound(leases=record.tenancy.leases, reason=reason),)
+
+
+def lose_leases(reason: str, record: RunRecord) -> tuple[RunEvent, ...]:
+    """Record that a run holds its leases no longer, and have it end where Ray has it: its keys may be somebody else's.
+
+    Of a lost run nothing is known: it ends when it shows up again.
+    """
+    unbound = () if record.status == "lost" else unbind(reason, record)
+    if not unbound or record.cancel_requested_at or not _is_in_rays_hands(record):
+        return unbound
+    keys = ", ".join(lease.key for lease in unbound[0].leases)
+    return (*unbound, CancelRequested(message=f"{reason}: whoever has {keys} now is to have it alone"))
 
 
 def with_its_leases(record: RunRecord | None, events: Sequence[RunEvent]) -> tuple[RunEvent, ...]:

@@ -15,7 +15,7 @@ ENDS_WITHIN_S = 30.0
 """For a command that was interrupted; a head that was being started is ended in that time."""
 
 
-ROWS_MAX = 4
+ROWS_MAX = 6
 """How much of a line that is very long is shown, in rows of the terminal."""
 
 

@@ -7,14 +7,17 @@ strictly. A vocabulary of facts stands beside a union of pydantic that is made o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Generic, Self, TypeVar, get_args
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args
 
 import msgspec
 
 from eventlog.errors import Invalid
 from eventlog.record import Event, NewEvent
 from projections.events.recorded import Recorded, UnknownEvent
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 F = TypeVar("F")
 
@@ -43,14 +46,16 @@ class FactCodec(Generic[F]):
     """Turns the lines of one kind of stream into its facts, of which there is a `union`; see Codec."""
 
     def __init__(self, union: Any) -> None:  # noqa: ANN401  no type says "a union of classes"
-        self._decoders = {kind.type: msgspec.json.Decoder(kind).decode for kind in get_args(union)}
-        self.types: tuple[str, ...] = tuple(self._decoders)
+        self._kinds = {kind.type: kind for kind in get_args(union)}
+        self._decoders: dict[str, Callable[[Buffer], F]] = {}
+        self.types: tuple[str, ...] = tuple(self._kinds)
 
     def decode(self, events: Iterable[Event]) -> Iterator[Recorded[F]]:
         """Yield the events; raises UnknownEvent at a type that the union lacks."""
         for event in events:
             try:
-                fact = self._decoders[event.type](event.raw)
+                decode = self._decoders.get(event.type) or self._decoder_of(event.type)
+                fact = decode(event.raw)
             except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
                 why = "there is no such event" if isinstance(error, KeyError) else str(error)
                 raise UnknownEvent(
@@ -58,3 +63,8 @@ class FactCodec(Generic[F]):
                     f"({why}): upgrade Merlin, then repeat the call"
                 ) from None
             yield Recorded(event.seq, event.time, event.actor, event.door, fact)
+
+    def _decoder_of(self, event_type: str) -> Callable[[Buffer], F]:
+        """Make a decoder when it is needed: a program that lasts a moment needs few of them."""
+        self._decoders[event_type] = decode = msgspec.json.Decoder(self._kinds[event_type]).decode
+        return decode

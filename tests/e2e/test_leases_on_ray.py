@@ -53,6 +53,15 @@ def test_a_run_that_is_cancelled_while_it_waits_leaves_the_line_and_never_comes_
     assert (lab.executed(), [job.submission_id for job in lab.jobs()]) == (0, [first])
 
 
+def test_a_job_whose_lease_was_taken_away_is_ended(lab: Lab) -> None:
+    run = lab.submit("sleep", "600", leases=WISH).run_id
+    lab.running(run)
+    held = resources(lab).holder("u250")
+    assert held is not None
+    lab.merlin.reconciler.leases.release(held.lease_id, owner="boss", force=True, reason="it burns")
+    assert lab.ended(run).status == "cancelled"
+
+
 def test_a_run_whose_attempt_has_failed_keeps_its_lease_for_the_next_one(lab: Lab) -> None:
     once = ("sh", "-c", f'echo "$MERLIN_LEASE_FENCE" >> {lab.work}/fences; test "$(wc -l < {lab.work}/fences)" -gt 1')
     run = lab.submit(*once, leases=WISH, retries_max=1, retry_on_failure=True).run_id

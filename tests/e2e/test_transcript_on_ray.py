@@ -11,6 +11,7 @@ import pytest
 from merlin_es.cli.examples import RUN, example_of
 from tests.e2e.lab import Lab
 from tests.transcripts import departures
+from tests.unit.test_every_verb import invalid
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -55,6 +56,12 @@ def test_the_examples_of_verbs_that_need_a_cluster_run_on_one(lab: Lab, alone: L
     Path(alone.work, "out", "a.txt").write_text("hello\n")
     assert example("artifacts index", run) == "a.txt text 6B\n"
     assert "Size: 6" in example("artifacts fetch", run)
-    assert json.loads(example("cluster status"))["status"] == "active"
+    seen = example("cluster status")
+    assert json.loads(seen)["status"] == "active"
+    assert not invalid("merlin ray cluster status", seen, "json")
+    for words in (("jobs", "status", run), ("artifacts", "list", run), ("why", run, "status"), ("replay", run)):
+        verb = " ".join(("merlin ray", *words[: 2 if words[0] in ("jobs", "artifacts") else 1]))
+        for output in ("json", "jsonl"):
+            assert not invalid(verb, alone.cli(*words, "-o", output).stdout, output)
     example("reconcile")
     assert "Status: stopped" in example("cluster stop")

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from eventlog import FileLog
 from merlin_es.commands import Reserve
 from merlin_es.errors import Busy, LeaseLost, NotFound, Refused, TimedOut, Usage
-from merlin_es.lock_probe import require_locks
+from merlin_es.lock_probe import require_locks, require_locks_once
 from merlin_es.resources import Leases
 from projections import checkpoint
 from projections.events import lease as e
@@ -34,7 +34,7 @@ from projections.lease_state import NOTHING, Liveness, Pool, Waiter
 from projections.leases import evolve
 from tests.conftest import Figure
 from tests.examples import unsynced
-from tests.lease_examples import LEASE_EVENTS, OTHER_BOOT, Clock, at, leases_at
+from tests.lease_examples import BOOT, LEASE_EVENTS, OTHER_BOOT, Clock, at, leases_at
 
 LIMIT_S = 60.0
 
@@ -370,6 +370,16 @@ def with_past(root: Path, count: int) -> None:
 def test_a_file_system_that_keeps_locks_is_used_and_nothing_is_left_of_the_measurement(tmp_path: Path) -> None:
     require_locks(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_locks_are_measured_once_a_boot_and_again_after_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_locks_once(tmp_path, BOOT)
+    monkeypatch.setattr(fcntl, "flock", lambda _fd, _how: None)
+    require_locks_once(tmp_path, BOOT)
+    with pytest.raises(Usage, match="does not keep locks"):
+        require_locks_once(tmp_path, OTHER_BOOT)
 
 
 def test_a_file_system_whose_locks_do_not_work_is_refused_before_anything_is_recorded(

@@ -20,6 +20,7 @@ from projections.lease_state import LeaseWish, Pool
 from projections.run_record import RunRecord
 from tests.examples import ROOT
 from tests.holders import wish
+from tests.run_examples import intended, lost, recovered, started, submitted
 
 POINTS = ("request.after", "claim.before", "lease.append.before", "lease.append.after", "claim.after", "bind.after")
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -110,6 +111,33 @@ def test_a_run_whose_lease_was_taken_away_before_it_was_submitted_waits_again(me
     assert "lease_unbound" in events(merlin)
     assert bound(merlin.status(RUN)) == ["u250"]
     assert [each.fence for each in resources.state().leases.values() if each.key == "u250"] == [2]
+
+
+def test_a_run_whose_lease_was_taken_away_while_ray_has_it_is_to_end(merlin: Merlin) -> None:
+    merlin.submit(wanting("u250"))
+    merlin.ledger.change_run(RUN, lambda _known: (intended(), submitted(), started()))
+    resources = merlin.reconciler.leases
+    [lease] = resources.state().leases.values()
+    merlin.reconcile_once()
+    assert events(merlin)[-1] == "started", "it holds what it was granted"
+    resources.release(lease.lease_id, owner="boss", force=True, reason="it burns")
+    for _ in range(2):
+        merlin.reconcile_once()
+        assert events(merlin)[-2:] == ["lease_unbound", "cancel_requested"]
+    assert bound(merlin.ledger.run(RUN)) == []
+
+
+def test_a_lost_run_whose_lease_has_ended_is_to_end_when_it_shows_up_again(merlin: Merlin) -> None:
+    merlin.submit(wanting("u250"))
+    merlin.ledger.change_run(RUN, lambda _known: (intended(), submitted(), started(), lost()))
+    resources = merlin.reconciler.leases
+    [lease] = resources.state().leases.values()
+    resources.release(lease.lease_id, owner="boss", force=True, reason="it burns")
+    merlin.reconcile_once()
+    assert events(merlin)[-1] == "lost"
+    merlin.ledger.change_run(RUN, lambda _known: (recovered(),))
+    merlin.reconcile_once()
+    assert events(merlin)[-3:] == ["recovered", "lease_unbound", "cancel_requested"]
 
 
 def test_a_pool_that_does_not_exist_blocks_the_run_and_says_why(merlin: Merlin) -> None:

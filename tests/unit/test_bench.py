@@ -166,3 +166,15 @@ def test_a_row_that_was_renamed_is_missed_when_the_table_is_made(monkeypatch: py
     assert len(as_markdown(rows).splitlines()) == 2 + len(BUDGETS)
     with pytest.raises(Unmeasured, match=re.escape(BUDGETS[3].row)):
         of_budgets([*rows[:3], *rows[4:]])
+
+
+def test_the_profile_of_imports_has_every_module_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches.imports import imported
+    from benches.programs import Programs
+
+    programs = Programs(tmp_path)
+    bare, more = imported(programs, programs.typer()), imported(programs, programs.python("import typer, sqlite3"))
+    assert "typer" in bare
+    assert "sqlite3" in set(more) - set(bare)
+    assert 0 < sum(bare.values()) < 60

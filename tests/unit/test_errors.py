@@ -12,7 +12,7 @@ import pytest
 
 from eventlog import ANY, NewEvent
 from merlin_es import cli, errors
-from merlin_es.cli import doctor, execution, jobs, suggestions, wait
+from merlin_es.cli import doctor, execution, jobs, suggestions
 from merlin_es.cli.verbs import NoSuchVerb
 from merlin_es.errors import BUG, MerlinError, Told, Usage, told
 from tests.examples import ROOT
@@ -60,7 +60,7 @@ def test_every_exit_code_is_in_the_one_table_and_the_table_has_no_other() -> Non
     cells = re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE)
     documented = [int(code) for cell in cells for code in cell.split(", ")]
     outcomes = {*jobs.OUTCOMES.values(), *execution.OUTCOMES.values(), *doctor.EXIT_CODES.values()}
-    ours = {0, BUG, wait.TIME_OVER, *(kind.exit_code for kind in KINDS), *outcomes, cli.INTERRUPTED, 129, 143}
+    ours = {0, BUG, jobs.TIME_OVER, *(kind.exit_code for kind in KINDS), *outcomes, cli.INTERRUPTED, 129, 143}
     assert sorted(documented) == sorted(ours)
     tree = str(errors.__doc__)
     assert {(name, int(code)) for name, code in re.findall(r"(\w+) +(?:exit )?(\d+)\b", tree)} == {

@@ -37,7 +37,7 @@ PLAIN = {
 }
 """Verbs that print no document, and what they print."""
 ELSEWHERE = {
-    "merlin demo": "test_the_first_command_of_the_readme_runs_loses_and_rebuilds_on_a_real_ray_and_leaves_nothing",
+    "merlin demo": "test_the_first_command_of_the_readme_does_the_main_job_from_a_clean_clone",
     "merlin ray cluster start-local": "test_two_starts_are_one_head_that_is_not_taken_down_for_being_slow",
     "merlin ray cluster attach": "test_the_examples_of_verbs_that_need_a_cluster_run_on_one",
     "merlin ray cluster stop": "test_the_examples_of_verbs_that_need_a_cluster_run_on_one",

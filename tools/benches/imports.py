@@ -39,17 +39,17 @@ def rows(directory: Path, quick: bool) -> Iterator[Row]:
 
 
 def _spent(programs: Programs, words: Callable[[], list[str]]) -> float:
-    return sum(_imported(programs, words()).values())
+    return sum(imported(programs, words()).values())
 
 
 def _profile(programs: Programs, command: Sequence[str]) -> str:
     """Say which modules take the most time by themselves."""
-    spent = _imported(programs, command)
+    spent = imported(programs, command)
     most = sorted(spent, key=lambda module: -spent[module])[:SHOWN]
     return f"{len(spent)} modules, " + ", ".join(f"{module} {spent[module] * 1e3:.1f} ms" for module in most)
 
 
-def _imported(programs: Programs, command: Sequence[str]) -> dict[str, float]:
+def imported(programs: Programs, command: Sequence[str]) -> dict[str, float]:
     """Give the seconds that each module took by itself, as `python -X importtime` says."""
     python, *words = command
     done = subprocess.run(

@@ -1,0 +1,117 @@
+"""Does the first command of the README do the main job from a clean clone, and is nothing left when it has ended?"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from merlin_es.ray_adapter.head_files import temp_dir_for
+from merlin_es.ray_adapter.heads import head_processes
+from tests.conftest import Figure
+from tests.e2e.lab import LIMIT_S, until
+from tests.examples import ROOT
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+SEEN = (
+    "Status: active",
+    "Open question: implement_llvm_ukernel-branch_gate",
+    "Selected option: apply_in_worktree",
+    "Execution: completed",
+    "ukernel/opu.py",
+    "passed=true",
+    "task_states/implement_llvm_ukernel.json",
+    "released  ",
+    '"fold": 1',
+    "run.completed",
+    "Forked from: run/",
+    "Unreachable since",
+    "each with the same bytes as before",
+    "Nothing runs any more.",
+)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Give a clean clone of this checkout, with what is not committed yet."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)], check=True)
+    listing = ["git", "ls-files", "--modified", "--others", "--exclude-standard"]
+    for name in subprocess.check_output(listing, cwd=ROOT, text=True).splitlines():
+        (clone / name).unlink(missing_ok=True)
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    return clone
+
+
+def environment(places: Path) -> Mapping[str, str]:
+    """Give the environment of a new user, whose `python3` has what Merlin needs, so that nothing is fetched."""
+    places.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MERLIN_", "PYTHON"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    mine = {"PATH": path, "TMPDIR": str(places), "MERLIN_FSYNC": "off", "PYTHONWARNINGS": "ignore", "COLUMNS": "80"}
+    return {**kept, **mine, "GIT_PAGER": "cat"}
+
+
+def test_the_first_command_of_the_readme_does_the_main_job_from_a_clean_clone(
+    clone: Path, tmp_path: Path, figure: Figure
+) -> None:
+    command = re.findall(r"^\$ (.*)$", (clone / "README.md").read_text(), re.MULTILINE)[0]
+    variables = environment(tmp_path / "places")
+    demo = subprocess.run(
+        ["bash", "-c", command], cwd=clone, env=variables, capture_output=True, text=True, check=False
+    )
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    told, _, ending = demo.stdout.partition("Look around:")
+    assert [text for text in SEEN if text not in told] == []
+    assert "\x1b" not in demo.stdout
+    assert "Traceback" not in demo.stdout + demo.stderr
+    [top] = (tmp_path / "places").iterdir()
+    assert head_processes(temp_dir_for(top / "build/generated/ray/cluster/head")) == []
+    assert subprocess.check_output(["git", "status", "--porcelain"], cwd=clone, text=True) == ""
+    *looks, removal = re.findall(r"^\$ (.*)$", ending, re.MULTILINE)
+    assert len(looks) > 5
+    looked = subprocess.run(
+        ["bash", "-ec", "\n".join(looks)], cwd=clone, env=variables, capture_output=True, text=True, check=False
+    )
+    assert looked.returncode == 0, looked.stdout + looked.stderr
+    assert "lost" in looked.stdout
+    subprocess.run(["bash", "-c", removal], check=True)
+    assert list((tmp_path / "places").iterdir()) == []
+    figure(re.findall(r"That was all of it, in (\d+ s)", told)[0])
+
+
+def test_who_interrupts_the_demo_again_and_again_while_the_head_starts_leaves_nothing_running(tmp_path: Path) -> None:
+    places = tmp_path / "places"
+    demo = subprocess.Popen(
+        [sys.executable, str(ROOT / "tools" / "merlin.py"), "demo"],
+        env=environment(places),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(lambda: list(places.glob("*/build/generated/ray/cluster/head/head.log")))
+    [top] = places.iterdir()
+    temp_dir = temp_dir_for(top / "build/generated/ray/cluster/head")
+    until(lambda: head_processes(temp_dir))
+    os.killpg(demo.pid, signal.SIGINT)
+    assert demo.stderr
+    said = demo.stderr.readline() + demo.stderr.readline()
+    assert "stopping the Ray head" in said
+    os.killpg(demo.pid, signal.SIGINT)
+    _, rest = demo.communicate(timeout=LIMIT_S)
+    assert demo.returncode == 130, said + rest
+    assert "merlin: interrupted\nmerlin: nothing runs any more\n" in rest
+    assert f"`rm -rf {top}` removes them" in rest
+    assert "Traceback" not in rest
+    assert head_processes(temp_dir) == []
