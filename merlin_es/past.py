@@ -112,7 +112,7 @@ class Past:
             raise NotFound(
                 f"there is no run {name!r} in this state root, and no stream: "
                 "`merlin ray jobs list` shows the runs there are",
-                kind="run",
+                names_a="run",
                 name=name,
             )
         return stream
