@@ -53,6 +53,10 @@ def clone(tmp_path: Path) -> Path:
     return clone
 
 
+def status(clone: Path) -> str:
+    return subprocess.check_output(["git", "status", "--porcelain"], cwd=clone, text=True)
+
+
 def environment(places: Path) -> Mapping[str, str]:
     """Give the environment of a new user, whose `python3` has what Merlin needs, so that nothing is fetched."""
     places.mkdir()
@@ -66,7 +70,7 @@ def test_the_first_command_of_the_readme_does_the_main_job_from_a_clean_clone(
     clone: Path, tmp_path: Path, figure: Figure
 ) -> None:
     command = re.findall(r"^\$ (.*)$", (clone / "README.md").read_text(), re.MULTILINE)[0]
-    variables = environment(tmp_path / "places")
+    variables, before = environment(tmp_path / "places"), status(clone)
     demo = subprocess.run(
         ["bash", "-c", command], cwd=clone, env=variables, capture_output=True, text=True, check=False
     )
@@ -77,7 +81,7 @@ def test_the_first_command_of_the_readme_does_the_main_job_from_a_clean_clone(
     assert "Traceback" not in demo.stdout + demo.stderr
     [top] = (tmp_path / "places").iterdir()
     assert head_processes(temp_dir_for(top / "build/generated/ray/cluster/head")) == []
-    assert subprocess.check_output(["git", "status", "--porcelain"], cwd=clone, text=True) == ""
+    assert status(clone) == before
     *looks, removal = re.findall(r"^\$ (.*)$", ending, re.MULTILINE)
     assert len(looks) > 5
     looked = subprocess.run(
