@@ -20,6 +20,9 @@ at once, and without a pid that might be another's. A process is of the executio
 execution's mark, when it is in our session (Ray makes one per job), or when its parent is of the execution. Only what
 has left all three behind escapes.
 
+What the command needs and no log may have lies in the file that `MERLIN_SECRETS` names: variables, and words for those
+places of the command that hide one. Where it cannot be read, the command is not run (126).
+
 What if the witness directory cannot be written? Then the command runs all the same, after one line on stderr, without
 a claim, and two witnesses must do: the ledger and Ray. ENOENT means that this node does not see the state root, which
 is allowed; nobody else can have claimed there from this node. On a disk that is full, read-only or without hard links

@@ -81,17 +81,17 @@ class MerlinError(Exception):
     """The root of every error that Merlin raises on purpose; the message says what to do next.
 
     `why` and `advice` are what holds of every error of its kind, for messages that do not say it. `name` is what was
-    looked for, `among` the names that there are; or of which `kind` it is, where the door may find those.
+    looked for, `among` the names that there are, or what it `names_a` (a run, a lease, a claim), which the door finds.
     """
 
     exit_code = 1
     why: ClassVar[str] = "it could not be done as things are"
     advice: ClassVar[str] = "`merlin ray doctor` looks for what is wrong, and says what mends it"
 
-    def __init__(self, message: str, *, name: str = "", kind: str = "", among: Iterable[str] = ()) -> None:
+    def __init__(self, message: str, *, name: str = "", names_a: str = "", among: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.name = name
-        self.kind = kind
+        self.names_a = names_a
         self.among = among
 
     def told(self) -> Told:

@@ -46,7 +46,7 @@ class Ledger:
         if record is None:
             raise NotFound(
                 f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are",
-                kind="run",
+                names_a="run",
                 name=run_id,
             )
         return record
@@ -99,7 +99,7 @@ class Ledger:
         if state is None:
             raise NotFound(
                 f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are",
-                kind="run",
+                names_a="run",
                 name=run_id,
             )
         return state

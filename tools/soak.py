@@ -74,6 +74,7 @@ def main() -> int:
 
 def _soak(lab: Lab, store: disk.Disk, options: argparse.Namespace) -> None:
     """Have everybody work, and things happen, until the time is over."""
+    lab.place.declare()
     lab.start_head()
     lab.start_reconciler()
     for number in range(options.clients):

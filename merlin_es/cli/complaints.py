@@ -69,7 +69,7 @@ def _with_near_names(error: MerlinError, words: Sequence[str]) -> Told:
         return said
     from merlin_es.cli.suggestions import near, nearest, state_root_in
 
-    found = nearest(error.name, error.among) or near(error.kind, error.name, state_root_in(words))
+    found = nearest(error.name, error.among) or near(error.names_a, error.name, state_root_in(words))
     return said._replace(advice=_meant(found, said.advice))
 
 

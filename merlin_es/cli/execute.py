@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from merlin_es.targetgen.bundle import ExecutionBundle
     from merlin_es.targetgen.executor import Executor
     from merlin_es.targetgen.target_dir import TargetDirectory
-    from projections.execution import ExecutionState
+    from projections.execution_state import ExecutionState
     from projections.lease_state import LeaseWish
 
 WAITING = ("awaiting_operator", "awaiting_response")

@@ -32,7 +32,6 @@ from merlin_es.cli.targetgen import (
 )
 
 if TYPE_CHECKING:
-
     from merlin_es.cli.shapes import PreparedExecution
     from merlin_es.settings import Settings
     from merlin_es.targetgen.blueprint import Blueprint

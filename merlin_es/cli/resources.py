@@ -120,7 +120,7 @@ def reserve(
     if run is not None and resources.world.run_status(run) is None:
         raise NotFound(
             f"there is no run {run!r} in this state root: `merlin ray jobs list` shows those there are",
-            kind="run",
+            names_a="run",
             name=run,
         )
     if idempotency_key == "":

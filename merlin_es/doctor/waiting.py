@@ -26,7 +26,7 @@ def runs(ledger: Ledger, root: Path) -> Iterator[Finding]:
     lost = [run_id for run_id, status in statuses.items() if status == "lost"]
     if blocked:
         what = f"{_counted(blocked)} blocked: recorded, and Ray never had them"
-        yield Finding("runs", "warning", what, "merlin ray reconcile --once --unblock, when a cluster answers")
+        yield Finding("runs", "note", what, "merlin ray reconcile --once --unblock, when a cluster answers")
     if lost:
         what = f"{_counted(lost)} lost: nobody knows how they ended"
         yield Finding("runs", "note", what, f"merlin ray jobs retry {lost[0]}, or jobs cancel, for each")

@@ -15,7 +15,7 @@ from projections.events.execution import (
     TaskRetried,
     ValidationChosen,
 )
-from projections.execution import STUCK, ExecutionState, RequestState
+from projections.execution_state import STUCK, ExecutionState, RequestState
 
 _SEE = "`merlin targetgen status` shows where each task stands"
 

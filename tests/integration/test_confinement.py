@@ -143,7 +143,8 @@ def test_a_task_and_a_question_whose_names_in_the_log_lead_out_are_written_nowhe
     before = {path for path in tmp_path.rglob("*") if place not in path.parents}
     for verb in (("rebuild",), ("status",), ("answer", "--question-id", "../../../victim", "--choice", "yes")):
         typed("targetgen", verb[0], "--target-dir", str(place), *verb[1:], cwd=place.parent)
-    typed("targetgen", "execute", "--from-dir", str(place), "--resume", cwd=place.parent)
+    done = typed("targetgen", "execute", "--from-dir", str(place), "--resume", cwd=place.parent)
+    assert done.returncode == 17, "and the plan goes on"
     assert {path for path in tmp_path.rglob("*") if place not in path.parents} == before
     assert (tmp_path / "victim").read_text() == "untouched"
     assert house.outside()

@@ -405,7 +405,7 @@ def test_runs_that_stand_still_are_named_with_what_lets_them_go_on(patient: Pati
     gone = RUN[:-1] + "f"
     patient.books.change(gone, requested(gone), intended(), submitted(), lost())
     blocked, missing = (each for each in patient.look() if each.check == "runs")
-    assert (blocked.severity, OTHER in blocked.what) == ("warning", True)
+    assert (blocked.severity, OTHER in blocked.what) == ("note", True)
     assert "reconcile --once --unblock" in blocked.mend
     assert (missing.severity, f"jobs retry {gone}" in missing.mend) == ("note", True)
 

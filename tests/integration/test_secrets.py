@@ -142,6 +142,7 @@ def wrapped(merlin: Merlin, top: Path, *command: str, **env: str) -> tuple[str, 
     record = merlin.ledger.change_run(RUN, lambda _known: (attempt,))
     assert record.attempt
     submission = merlin.submissions.submission(record, record.attempt)
+    assert "HF_TOKEN" not in submission.env, "a word in its place would be taken for it where the wrapper is not"
     assert S not in repr(submission), "Ray is told nothing that its API would tell anybody"
     return entrypoint, submission.env
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KEYS = ("board-a", "board-b", "board-c", "slot-0", "slot-1", "slot-2")
-LABEL = "kind=slot"
-"""What the last three of the keys have in common."""
+LABEL, LABELLED = "kind=slot", KEYS[3:]
 EXAMPLES = ("gemmini", "nvidia_ada", "saturn_opu", "spacemit_x60")
+REPOSITORY = ("README", "third_party/iree_bar/third_party/llvm-project/README", "tests/targetgen/test_targetgen.py")
+"""What the plans of the examples look for in a repository."""
 TTL = "20s"
 """Of the leases that clients hold: they are killed, and others go on after that time."""
 VERB_LIMIT_S = 600.0
@@ -66,9 +67,16 @@ class Place:
         self.executed.touch()
         self._git("init", "-q")
         (self.work / ".gitignore").write_text("/build/\n")
-        (self.work / "README").write_text("The repository of a lab.\n")
+        for name in REPOSITORY:
+            (self.work / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.work / name).write_text("A file of a lab.\n")
         self._git("add", "-A")
         self._git("-c", "user.name=ada", "-c", "user.email=ada@lab", "commit", "-qm", "first")
+
+    def declare(self) -> None:
+        """Say which keys are of one kind."""
+        for key in LABELLED:
+            self.merlin("ray", "resources", "declare", key, "--label", LABEL)
 
     def environment(self, who: str = "director@lab") -> dict[str, str]:
         """Give the environment in which Merlin is called: nothing of it is the caller's own state."""
