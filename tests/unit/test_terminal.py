@@ -48,6 +48,7 @@ def test_what_tells_how_things_are_has_colour_and_nothing_else_has(capsys: pytes
         ({"NO_COLOR": "1"}, False, False),
         ({"NO_COLOR": ""}, True, False),
         ({"FORCE_COLOR": "1"}, True, True),
+        ({"FORCE_COLOR": "0"}, True, False),
         ({"FORCE_COLOR": "1", "TERM": "dumb"}, True, True),
         ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
     ],
