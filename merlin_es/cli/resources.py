@@ -130,7 +130,7 @@ def reserve(
         owner,
         any_=any_,
         count=count,
-        metadata=as_pairs(metadata or [], "--metadata"),
+        metadata=_metadata(context, metadata),
         priority=priority,
         on_behalf_of=on_behalf_of,
         waits=wait,
@@ -236,7 +236,7 @@ def hold(
         owner,
         any_=any_,
         count=count,
-        metadata=as_pairs(metadata or [], "--metadata"),
+        metadata=_metadata(context, metadata),
         priority=priority,
         on_behalf_of=on_behalf_of,
         waits=wait,
@@ -463,6 +463,16 @@ def _open(context: typer.Context) -> Leases:
     from merlin_es import bootstrap
 
     return bootstrap.leases(settings(context))
+
+
+def _metadata(context: typer.Context, pairs: Sequence[str] | None) -> Mapping[str, str]:
+    """Give what is to be recorded with a lease, without secrets."""
+    fields = as_pairs(pairs or [], "--metadata")
+    if not fields:
+        return fields
+    from merlin_es import bootstrap
+
+    return bootstrap.secret_rules(settings(context)).clean_fields(fields)
 
 
 def _wish(
