@@ -58,8 +58,11 @@ def main() -> int:
         found = _checked(place)
     except Stuck as stuck:
         found = [f"the lab: {stuck}"]
-    finally:
+    except BaseException:
         lab.stop()
+        shutil.rmtree(top, ignore_errors=True)  # Whoever interrupts it wants nothing of it.
+        raise
+    lab.stop()
     report = audit.examine(audit.Evidence([place.state, place.work], place.told(), [place.executed], ended=True))
     found += [*map(str, report.violations), *_complaints(place)]
     figures = {**report.figures, **lab.deaths}
