@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +59,7 @@ def main() -> int:
         found = [f"the lab: {stuck}"]
     except BaseException:
         lab.stop()
-        shutil.rmtree(top, ignore_errors=True)  # Whoever interrupts it wants nothing of it.
+        disk.remove(top)  # Whoever interrupts it wants nothing of it.
         raise
     lab.stop()
     report = audit.examine(audit.Evidence([place.state, place.work], place.told(), [place.executed], ended=True))
@@ -71,7 +70,7 @@ def main() -> int:
         print(f"the files are in {top}", file=sys.stderr)
         _save(place)
     else:
-        shutil.rmtree(top, ignore_errors=True)
+        disk.remove(top)
     return 1 if found else 0
 
 
