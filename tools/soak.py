@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -58,8 +57,11 @@ def main() -> int:
         found = _checked(place)
     except Stuck as stuck:
         found = [f"the lab: {stuck}"]
-    finally:
+    except BaseException:
         lab.stop()
+        disk.remove(top)  # Whoever interrupts it wants nothing of it.
+        raise
+    lab.stop()
     report = audit.examine(audit.Evidence([place.state, place.work], place.told(), [place.executed], ended=True))
     found += [*map(str, report.violations), *_complaints(place)]
     figures = {**report.figures, **lab.deaths}
@@ -68,7 +70,7 @@ def main() -> int:
         print(f"the files are in {top}", file=sys.stderr)
         _save(place)
     else:
-        shutil.rmtree(top, ignore_errors=True)
+        disk.remove(top)
     return 1 if found else 0
 
 

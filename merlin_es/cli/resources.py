@@ -135,7 +135,7 @@ def reserve(
         owner,
         any_=any_,
         count=count,
-        metadata=as_pairs(metadata or [], "--metadata"),
+        metadata=_metadata(context, metadata),
         priority=priority,
         on_behalf_of=on_behalf_of,
         waits=wait,
@@ -241,7 +241,7 @@ def hold(
         owner,
         any_=any_,
         count=count,
-        metadata=as_pairs(metadata or [], "--metadata"),
+        metadata=_metadata(context, metadata),
         priority=priority,
         on_behalf_of=on_behalf_of,
         waits=wait,
@@ -280,6 +280,16 @@ def _now(context: typer.Context, *, everything: bool) -> tuple[Resources, list[L
     resources = open_leases(context)
     state = resources.state()
     return state, list(resources.all() if everything else state.leases.values())
+
+
+def _metadata(context: typer.Context, pairs: Sequence[str] | None) -> Mapping[str, str]:
+    """Give what is to be recorded with a lease, without secrets."""
+    fields = as_pairs(pairs or [], "--metadata")
+    if not fields:
+        return fields
+    from merlin_es import bootstrap
+
+    return bootstrap.secret_rules(settings(context)).clean_fields(fields)
 
 
 def _wish(
