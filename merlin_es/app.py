@@ -173,7 +173,7 @@ def _known(record: RunRecord | None, run_id: str) -> RunRecord:
     if record is None:
         raise NotFound(
             f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are",
-            kind="run",
+            names_a="run",
             name=run_id,
         )
     return record

@@ -18,7 +18,7 @@ import msgspec
 from merlin_es.lease_commands import Reserve
 from projections.layout import resources_path
 
-_READ_BYTES: Final = 1 << 20
+_READ_BYTES: Final = 1 << 16
 
 
 class Wish(msgspec.Struct, frozen=True):

@@ -69,7 +69,7 @@ class Custody:
         if stream is None or not self.has_log(stream):
             raise NotFound(
                 f"there is no run and no stream {name!r} in this state root: `merlin ray verify --all` lists them",
-                kind="run",
+                names_a="run",
                 name=name,
             )
         return stream

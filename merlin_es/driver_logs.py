@@ -90,7 +90,9 @@ class DriverLogs:
         except Unreachable as error:
             raise NotFound(f"the output of {record.run_id} was not captured, and {error}") from None
         if content is None:
-            raise NotFound(f"{record.run_id} has left no output that anybody still has")
+            raise NotFound(
+                f"{record.run_id} has left no output that anybody still has: `merlin ray events` shows its end"
+            )
         return content
 
     def _asked(self, attempt: Attempt) -> bytes | None:
@@ -130,7 +132,10 @@ def without_prologue(chunks: Iterator[bytes], attempt: Attempt) -> Iterator[byte
 
 def _attempt(record: RunRecord) -> Attempt:
     if record.attempt is None:
-        raise NotFound(f"{record.run_id} is {record.status} and was never submitted, so it has no output")
+        raise NotFound(
+            f"{record.run_id} is {record.status} and was never submitted, so it has no output: "
+            f"`merlin ray jobs status {record.run_id}` says why"
+        )
     return record.attempt
 
 

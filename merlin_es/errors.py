@@ -61,8 +61,8 @@ def told(message: str, why: str = "", advice: str = "") -> Told:
 
 
 def _parted(text: str) -> tuple[str, str, str]:
-    """Part a text at its last `: ` which is in no brackets, no quotes and no `command`."""
-    at, depth, quote = -1, 0, ""
+    """Part a text at its last `: `, or else `; `, which is in no brackets, no quotes and no `command`."""
+    at, depth, quote, sign = -1, 0, "", ""
     for place, each in enumerate(text):
         if quote:
             quote = "" if each == quote else quote
@@ -72,26 +72,26 @@ def _parted(text: str) -> tuple[str, str, str]:
             depth += 1
         elif each in ")]}":
             depth = max(0, depth - 1)
-        elif not depth and text.startswith(": ", place):
-            at = place
-    return (text, "", "") if at < 0 else (text[:at], ": ", text[at + 2 :])
+        elif not depth and text.startswith((": ", "; ") if sign != ":" else ": ", place):
+            at, sign = place, each
+    return (text[:at], sign, text[at + 2 :]) if sign else (text, "", "")
 
 
 class MerlinError(Exception):
     """The root of every error that Merlin raises on purpose; the message says what to do next.
 
     `why` and `advice` are what holds of every error of its kind, for messages that do not say it. `name` is what was
-    looked for, `among` the names that there are; or of which `kind` it is, where the door may find those.
+    looked for, `among` the names that there are, or what it `names_a` (a run, a lease, a claim), which the door finds.
     """
 
     exit_code = 1
     why: ClassVar[str] = "it could not be done as things are"
     advice: ClassVar[str] = "`merlin ray doctor` looks for what is wrong, and says what mends it"
 
-    def __init__(self, message: str, *, name: str = "", kind: str = "", among: Iterable[str] = ()) -> None:
+    def __init__(self, message: str, *, name: str = "", names_a: str = "", among: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.name = name
-        self.kind = kind
+        self.names_a = names_a
         self.among = among
 
     def told(self) -> Told:

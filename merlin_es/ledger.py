@@ -46,7 +46,7 @@ class Ledger:
         if record is None:
             raise NotFound(
                 f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are",
-                kind="run",
+                names_a="run",
                 name=run_id,
             )
         return record
@@ -81,7 +81,10 @@ class Ledger:
         def unless_sealed(record: RunRecord | None) -> Sequence[RunEvent]:
             events = with_its_leases(record, decide(record))
             if events and record and record.sealed_at:
-                raise Refused(f"{run_id} was sealed at {record.sealed_at}, so nothing more is recorded of it")
+                raise Refused(
+                    f"{run_id} was sealed at {record.sealed_at}, so nothing more is recorded of it: "
+                    "submit it again as a new run"
+                )
             return events
 
         def note_end(record: RunRecord | None, head: eventlog.Head) -> None:
@@ -96,7 +99,7 @@ class Ledger:
         if state is None:
             raise NotFound(
                 f"there is no run {run_id!r} in this state root: `merlin ray jobs list` shows those there are",
-                kind="run",
+                names_a="run",
                 name=run_id,
             )
         return state

@@ -112,7 +112,7 @@ class Past:
             raise NotFound(
                 f"there is no run {name!r} in this state root, and no stream: "
                 "`merlin ray jobs list` shows the runs there are",
-                kind="run",
+                names_a="run",
                 name=name,
             )
         return stream
@@ -256,8 +256,8 @@ class Past:
         except (Invalid, OSError):
             return None
         if execution is None or execution_id_of(execution) is None:
-            if workflow == WORKFLOW and not self._is_dry(run_id):
-                self.gone.setdefault(directory, run_id)
+            if workflow == WORKFLOW and directory not in self.gone and not self._is_dry(run_id):
+                self.gone[directory] = run_id
             return None
         self.gone.pop(directory, None)
         self.elsewhere.setdefault(execution, FileLog(layout))

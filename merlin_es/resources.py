@@ -133,7 +133,7 @@ class Leases:
         if not is_claim_id(claim_id):
             raise NotFound(
                 f"{claim_id!r} is no claim: `merlin ray resources queue` shows those there are",
-                kind="claim",
+                names_a="claim",
                 name=claim_id,
             )
         turn = self.take(lambda state: rules.leave(claim_id, reason, self.caller(), state, self.world.look()))
@@ -369,7 +369,7 @@ class Leases:
                 return event
         raise NotFound(
             f"there is no claim {claim_id!r}: `merlin ray resources queue` shows those there are",
-            kind="claim",
+            names_a="claim",
             name=claim_id,
         )
 
@@ -377,7 +377,7 @@ class Leases:
         if not is_lease_id(lease_id):
             raise NotFound(
                 f"{lease_id!r} is no lease: `merlin ray resources list --all` shows those there are",
-                kind="lease",
+                names_a="lease",
                 name=lease_id,
             )
         ended: list[Lease | None] = []

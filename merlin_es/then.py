@@ -20,8 +20,9 @@ from projections.artifacts import Artifact
 from projections.cluster import ClusterRecord
 from projections.events.execution import EXECUTION_EVENTS
 from projections.events.run import RUN_EVENTS
-from projections.execution import ExecutionState, evolve
+from projections.execution import evolve
 from projections.execution_files import state_json
+from projections.execution_state import ExecutionState
 from projections.layout import CLUSTER, run_id_of
 from projections.projection import RunState, run_document
 from projections.snapshots import Stand

@@ -9,7 +9,8 @@ from typing import Any, Final, TypeAlias
 from eventlog import Head
 from eventlog.names import is_stream
 from projections.events.execution import EXECUTION_EVENTS, ExecutionEvent
-from projections.execution import ExecutionState, RequestState, TaskState, evolve
+from projections.execution import evolve
+from projections.execution_state import ExecutionState, RequestState, TaskState
 from projections.fresh import EXECUTION_FOLD
 from projections.layout import (
     EXECUTION_BUNDLE,

@@ -16,6 +16,7 @@ ID_LENGTH_MAX = 80
 def pytest_configure() -> None:
     """Take signals as at a terminal; what is ignored here (`nohup` does it) would be in each process of a test."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

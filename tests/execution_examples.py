@@ -13,7 +13,7 @@ from merlin_es.targetgen.bundle import ExecutionBundle, ExecutionTask, PromptBun
 from merlin_es.targetgen.executor import Executor, Limits, World
 from merlin_es.targetgen.ports import Agent, Applied, Change, HeldLease, Ran, Reading, Worktree
 from merlin_es.targetgen.target_dir import TargetDirectory, Who
-from projections.execution import ExecutionState, TaskState
+from projections.execution_state import ExecutionState, TaskState
 from tests.examples import unsynced
 
 TARGET = "tiny"

@@ -68,6 +68,7 @@ def main() -> int:
 
 def _measured(families: Sequence[str], top: Path, begin: float, *, quick: bool) -> Iterator[Row]:
     for family in families:
+        (top / family).mkdir()
         for row in FAMILIES[family](top / family, quick):
             print(f"{time.monotonic() - begin:5.0f} s  {row.what}", file=sys.stderr)
             yield row

@@ -25,6 +25,8 @@ _GOOD: Final = frozenset({"completed", "granted", "recovered", "reachable", "fin
 _BAD: Final = frozenset(
     {"anomaly_seen", "blocked", "cancelled", "error", "expired", "failed", "lost", "repaired", "revoked", "unreachable"}
 )
+WRAPPED: Final = "; merlin_wrapper="
+"""What stands in an entrypoint between the command of a run and the wrapper around it."""
 _FOR_PROGRAMS: Final = frozenset({"tick"})
 """The clock of the boot, which only rules read."""
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
@@ -72,8 +74,8 @@ def change_parts(change: Change, place: str) -> list[Part]:
         return [Part(f"- {place}", Style.BAD), *value_parts(change.before, Style.DIM)]
     return [
         Part(f"  {place}", Style.CHANGED),
-        Part(value_text(change.before), Style.DIM),
-        Part(f"→ {value_text(change.after)}", gap=1),
+        Part(value_text(_brief(change.before)), Style.DIM),
+        Part(f"→ {value_text(_brief(change.after))}", gap=1),
     ]
 
 
@@ -94,12 +96,18 @@ def value_parts(value: object, style: Style = Style.PLAIN) -> Iterator[Part]:
     match value:
         case dict():
             said = said_of(value)
-            yield from (Part(f"{name}={value_text(each)}", style) for name, each in said.items())
+            yield from (Part(f"{name}={value_text(_brief(each))}", style) for name, each in said.items())
         case list() if all(isinstance(each, dict) and "name" in each for each in value) and value:
             yield Part(f"{len(value)}:", style)
             yield from (Part(value_text(each["name"]), style) for each in value if "name" in each)
         case _:
-            yield Part(value_text(value), style)
+            yield Part(value_text(_brief(value)), style)
+
+
+def _brief(value: object) -> object:
+    """Give of an entrypoint what it runs: the wrapper around that is the same for all, and takes half a screen."""
+    command, wrapped, _ = value.partition(WRAPPED) if isinstance(value, str) else ("", "", "")
+    return f"{command}; …" if wrapped else value
 
 
 def said_of(value: Mapping[str, object]) -> dict[str, object]:

@@ -69,7 +69,7 @@ def _with_near_names(error: MerlinError, words: Sequence[str]) -> Told:
         return said
     from merlin_es.cli.suggestions import near, nearest, state_root_in
 
-    found = nearest(error.name, error.among) or near(error.kind, error.name, state_root_in(words))
+    found = nearest(error.name, error.among) or near(error.names_a, error.name, state_root_in(words))
     return said._replace(advice=_meant(found, said.advice))
 
 
@@ -80,8 +80,8 @@ def _usage(error: ClickException) -> Told:
 
     match error:
         case BadParameter(param_hint=str(hint), message=message):
-            why, _, advice = message.rstrip(".").partition("; ")
-            return Told(f"{hint} cannot be so", why, advice or see)
+            why, _, advice = told(message.rstrip("."), advice=see)
+            return Told(f"{hint} cannot be so", why, advice)
         case BadParameter() if not isinstance(error, MissingParameter):
             what, _, why = error.format_message().rstrip(".").partition(": ")
             return Told(what, why or Usage.why, see)

@@ -59,7 +59,7 @@ def diff(
 
     moments = at or []
     if len(moments) > 2 or (other is None and not moments):
-        raise Usage("give --at twice, or one --at to compare with now, or two runs")
+        raise Usage("this says not what to compare: give --at twice, or one --at to compare with now, or two runs")
     past, run = bootstrap.past_of(settings(context), run)
     one, two = (
         past.end(run, moments[0] if moments else None),
@@ -114,8 +114,9 @@ def _parting(shown: Screen, pairs: Sequence[Pair]) -> None:
     one = next((pair.one for pair in pairs[same:] if pair.one), None)
     other = next((pair.other for pair in pairs[same:] if pair.other), None)
     names = [f"#{told.seq} {told.type}" if told else "no more" for told in (one, other)]
+    alike = {0: "they part at once:", 1: "1 event says the same, then they part:"}
     shown.show(
-        "1 event says the same, then they part:" if same == 1 else f"{same} events say the same, then they part:",
+        alike.get(same, f"{same} events say the same, then they part:"),
         Part(names[0], Style.BAD),
         "and",
         Part(names[1], Style.GOOD),

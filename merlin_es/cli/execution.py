@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from merlin_es.targetgen.bundle import ExecutionBundle
     from merlin_es.targetgen.executor import Executor
     from merlin_es.targetgen.target_dir import TargetDirectory
-    from projections.execution import ExecutionState
+    from projections.execution_state import ExecutionState
     from projections.lease_state import LeaseWish
 
 OUTCOMES = {"completed": 0, "blocked": 5, "awaiting_operator": 17, "awaiting_response": 18}

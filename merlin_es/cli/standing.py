@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from projections.fresh import Document, Execution
 
 if TYPE_CHECKING:
-    from projections.execution import ExecutionState
+    from projections.execution_state import ExecutionState
 
 
 def documents(state: ExecutionState, bundle: Mapping[str, Any]) -> Execution:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from merlin_es.errors import MerlinError, Usage
+from merlin_es.settings import SETTINGS
 from merlin_es.targetgen.repository import GitFailed, Repository
 
 REPOSITORY = Path(__file__).with_name("repository")
 """What the repository begins with."""
-_OURS = "MERLIN_STATE_ROOT MERLIN_LAUNCHER MERLIN_RUN_ID MERLIN_DOOR MERLIN_STOPS_IN_ORDER TRACEPARENT"
+_OF_THE_USER = ("MERLIN_ACTOR", "MERLIN_ALLOW_SHARED", "MERLIN_FSYNC")
+"""The settings that hold for the demo too; the others are about files and runs of the user's own."""
 _IGNORED = "/build/\n/merlin\n__pycache__/\n"
 
 
@@ -91,8 +93,9 @@ def _fresh(directory: Path) -> Path:
 def _entry() -> str:
     """Give a program that calls this very Merlin, on the files that lie beside it and on no others."""
     here = shlex.quote(str(Path(__file__).resolve().parents[2]))
+    others = " ".join(setting.variable for setting in SETTINGS if setting.variable not in _OF_THE_USER)
     return (
-        f"#!/bin/sh\n# This very Merlin, whatever else is installed; what lies here is its workspace.\nunset {_OURS}\n"
+        f"#!/bin/sh\n# This very Merlin, whatever else is installed; what lies here is its workspace.\nunset {others}\n"
         f'PYTHONPATH={here}"${{PYTHONPATH:+{os.pathsep}$PYTHONPATH}}"\nexport PYTHONPATH\n'
         f'exec {shlex.quote(sys.executable)} -P -m merlin_es "$@"\n'
     )

@@ -15,7 +15,9 @@ from projections.events.execution import (
     TaskRetried,
     ValidationChosen,
 )
-from projections.execution import STUCK, ExecutionState, RequestState
+from projections.execution_state import STUCK, ExecutionState, RequestState
+
+_SEE = "`merlin targetgen status` shows where each task stands"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def answer(command: AnswerRequest, state: ExecutionState) -> tuple[ExecutionEven
     if request.status == "resolved":
         raise Refused(f"{request.id} {_how(request)}: `merlin targetgen status` shows what is open")
     if request.status == "answered" and effect_of(request.stage, request.selected_option or "") != "pause":
-        raise Refused(f"{request.id} {_how(request)}, and the next `execute` applies that")
+        raise Refused(f"{request.id} {_how(request)}, and the next `execute` applies that: {_SEE}")
     return (QuestionAnswered(request_id=request.id, choice=command.choice),)
 
 
@@ -61,7 +63,7 @@ def retry(task_id: str | None, state: ExecutionState, *, reconsider: bool = Fals
             among=state.tasks,
         )
     if task.status not in STUCK:
-        raise Refused(f"{task_id} is {task.status}, so there is nothing to retry")
+        raise Refused(f"{task_id} is {task.status}, so there is nothing to retry: {_SEE}")
     return (TaskRetried(task_id=task_id, reconsider=reconsider),)
 
 
@@ -77,7 +79,7 @@ def choose_validation(task_id: str, commands: tuple[str, ...], state: ExecutionS
     if task.validated_with == commands:
         return ()
     if task.status == "completed":
-        raise Refused(f"{task_id} is completed, so nothing of it is validated any more")
+        raise Refused(f"{task_id} is completed, so nothing of it is validated any more: {_SEE}")
     return (ValidationChosen(task_id=task_id, commands=commands),)
 
 

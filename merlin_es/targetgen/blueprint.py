@@ -14,7 +14,7 @@ from merlin_es.targetgen.bundle import ExecutionBundle, bundle_json
 from merlin_es.targetgen.documents import dumps
 from merlin_es.targetgen.target_dir import TargetDirectory
 from projections.events.execution import ExecutionPrepared, PlannedTask
-from projections.execution import ExecutionState
+from projections.execution_state import ExecutionState
 
 _NO_CONTRACT: Final = frozenset(
     {

@@ -37,7 +37,8 @@ from projections.events.execution import (
     ValidationEnded,
     WorktreePrepared,
 )
-from projections.execution import ExecutionState, TaskState, evolve
+from projections.execution import evolve
+from projections.execution_state import ExecutionState, TaskState
 from projections.layout import OPERATOR_REQUESTS, TASK_STATES
 
 MOVES_MAX: Final = 100_000

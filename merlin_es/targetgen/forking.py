@@ -19,7 +19,8 @@ from merlin_es.targetgen import answers as rules
 from merlin_es.targetgen.target_dir import TargetDirectory
 from projections.events.base import Recorded
 from projections.events.execution import EXECUTION_EVENTS, ExecutionForked
-from projections.execution import ExecutionState, evolve
+from projections.execution import evolve
+from projections.execution_state import ExecutionState
 from projections.layout import execution_stream
 
 APPEND_EVENTS_MAX: Final = 64

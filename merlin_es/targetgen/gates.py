@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from merlin_es.targetgen.bundle import ExecutionTask
 from projections.events.execution import Effect, Option, QuestionAsked
-from projections.execution import Proposal
+from projections.execution_state import Proposal
 
 Stage = Literal["credential", "device", "branch_gate", "provider_disabled"]
 GENERATED_ONLY: Final = "planner_generated_only"

@@ -18,8 +18,8 @@ from merlin_es.errors import MerlinError, NotFound, Refused, Sick
 from merlin_es.failpoints import reach
 from merlin_es.targetgen.bundle import ExecutionBundle, bundle_from_json
 from projections.events.execution import ExecutionEvent, ExecutionPrepared
-from projections.execution import ExecutionState
 from projections.execution_files import execution_projection
+from projections.execution_state import ExecutionState
 from projections.files import NotPublished, Publisher, Verdict, rebuild_execution
 from projections.fresh import read_document, stamp_of
 from projections.layout import EXECUTION_STATE, TargetLayout, execution_stream

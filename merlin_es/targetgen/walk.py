@@ -25,7 +25,7 @@ from projections.events.execution import (
     TaskCompleted,
     TaskPreflighted,
 )
-from projections.execution import STUCK, ExecutionState, RequestState, TaskState
+from projections.execution_state import STUCK, ExecutionState, RequestState, TaskState
 
 GENERATED: Final = "build/generated/"
 

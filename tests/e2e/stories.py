@@ -190,7 +190,8 @@ def supervisor_dies(lab: Recorded) -> None:
 def submitter_dies(lab: Recorded, failpoint: str) -> None:
     """Whoever submits is killed at some point around the call to Ray, before any loop could have done it instead."""
     target = f"dies-{failpoint.replace('.', '-')}"
-    assert lab.cli(*submission(target), "--", "true", failpoint=failpoint).returncode == -signal.SIGKILL
+    once = ("sh", "-c", 'mkdir "once-$MERLIN_RUN_ID"')
+    assert lab.cli(*submission(target), "--", *once, failpoint=failpoint).returncode == -signal.SIGKILL
     [run_id] = [each for each in lab.runs() if each.startswith(f"{target}-")]
     lab.note(SUBMITTER_KILLED, run_id)
 
@@ -200,6 +201,7 @@ def submitted_after_all(lab: Recorded) -> None:
     for run_id in [each for each, kind in lab.kinds.items() if kind in (SUBMITTER_KILLED, RETRIED)]:
         until(lambda: (lab.root / "runs" / run_id / "run_record.json").exists())  # noqa: B023  used at once
         assert lab.rest(run_id, "completed", "failed")["status"] == "completed"
+        assert lab.types(run_id).count("run.submitted") == 1
 
 
 def keys(lab: Recorded) -> None:

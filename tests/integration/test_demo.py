@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from merlin_es.demo import workspace
@@ -42,9 +42,17 @@ def call(place: Workspace, *words: str, code: int = 0, **variables: str) -> str:
     return done.stdout
 
 
-@given(words=st.lists(st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"])), min_size=1))
+WORDS = st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"]))
+OPTIONS = st.from_regex(r"--[a-z]{1,30}", fullmatch=True)
+
+
+@settings(deadline=None)
+@given(words=st.lists(WORDS | OPTIONS, min_size=1))
+@example(words=["./merlin", "targetgen", "execute", "--example", TARGET, *WITH])
 def test_a_command_that_is_shown_over_several_lines_is_read_by_a_shell_as_the_same_words(words: list[str]) -> None:
-    assert shlex.split(as_typed(words, WIDTH).replace(" \\\n", " ")) == words
+    in_one = as_typed(words, WIDTH).replace(" \\\n", " ")
+    assert "\n" not in in_one
+    assert shlex.split(in_one) == words
 
 
 def test_the_commands_of_the_demo_fit_on_a_small_screen_and_options_stay_with_their_values() -> None:

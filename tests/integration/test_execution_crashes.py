@@ -19,7 +19,7 @@ from merlin_es import failpoints
 from merlin_es.errors import Refused, Sick
 from merlin_es.targetgen.blueprint import Blueprint
 from merlin_es.targetgen.ports import Ran
-from projections.execution import ExecutionState
+from projections.execution_state import ExecutionState
 from tests.conftest import Figure
 from tests.execution_examples import Desk, ScriptedValidation, device, plan, shared, task
 

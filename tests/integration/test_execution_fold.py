@@ -18,8 +18,9 @@ from merlin_es.errors import NotFound, Refused
 from merlin_es.targetgen.blueprint import Blueprint
 from projections.events.base import Recorded
 from projections.events.execution import EXECUTION_EVENTS, ExecutionEvent, ExecutionLogRepaired
-from projections.execution import ExecutionState, RequestStatus, TaskStatus, evolve
+from projections.execution import evolve
 from projections.execution_files import execution_projection
+from projections.execution_state import ExecutionState, RequestStatus, TaskStatus
 from tests.examples import ROOT
 from tests.execution_examples import GOOD, Desk, ScriptedAgent, device, plan, shared, task, through_the_gate
 

@@ -18,7 +18,7 @@ from merlin_es.targetgen.blueprint import store
 from merlin_es.targetgen.bundle import ExecutionTask
 from merlin_es.targetgen.executor import Limits
 from merlin_es.targetgen.scopes import filled
-from projections.execution import ExecutionState
+from projections.execution_state import ExecutionState
 from tests.targetgen_data import SHARED, example, example_names, example_paths, needs_shared
 
 ANSWERS = {

@@ -19,7 +19,8 @@ from merlin_es.targetgen import answers
 from merlin_es.targetgen.ports import HeldLease
 from merlin_es.targetgen.target_dir import TargetDirectory, Who
 from projections.events.execution import EXECUTION_EVENTS, ExecutionEvent
-from projections.execution import ExecutionState, RequestStatus, TaskStatus, evolve
+from projections.execution import evolve
+from projections.execution_state import ExecutionState, RequestStatus, TaskStatus
 from tests.examples import ROOT, unsynced
 from tests.execution_examples import Desk, ScriptedAgent, device, plan, shared, task
 

@@ -8,22 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from merlin_es.witness import entrypoint
 from projections.events.run import RunCheckpointed
 from projections.layout import RESOURCES, run_stream
 from tests.examples import ROOT
 from tests.lease_examples import LEASE_EVENTS
 from tests.past_examples import LIFE, Hands, log_in, record
-from tests.run_examples import requested
+from tests.run_examples import intended, requested
 from tests.terminals import shown_on
 
-LONG = "saturn_opu_v128_with_a_long_name-20261123071351-abcdef01"
+LONG = "saturn_opu_v128-20261123071351-abcdef01"
 DIGEST = "77a2b77f49da23c48164a8dcd688cecdd46a3596301d359c154f8e0486822efa"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     log = log_in(tmp_path / "s", Hands())
-    record(log, run_stream(LONG), [requested(LONG, workflow="targetgen_execute"), *LIFE[1:]])
+    wrapped = entrypoint(Path("/blobs/ab"), "/bin/python", tmp_path, LONG, 1, "/srv", ("make", "test"))
+    intention = intended().model_copy(update={"entrypoint": wrapped})
+    record(log, run_stream(LONG), [requested(LONG, workflow="targetgen_execute"), intention, *LIFE[2:]])
     checkpoint = RunCheckpointed(fold=1, files={"run_record.json": DIGEST}, trail_from=1, trail=("0=431b", "0/a=7b92"))
     record(log, run_stream(LONG), [checkpoint])
     record(log, RESOURCES, LEASE_EVENTS[:11])
@@ -52,13 +55,14 @@ def test_every_line_of_what_is_looked_back_on_fits(root: Path, columns: int) -> 
         lines = shown(root, columns, *words)
         assert lines, words
         assert max(map(len, lines)) <= columns, words
-        if words[0] == "jobs":
-            assert "2026-11-23T07:00:00Z" in " ".join(lines), "where there is no room for a row, it takes two lines"
         if words[0] == "events":
             assert not any("trail" in line or DIGEST[:9] in line or "boottime_s" in line for line in lines)
             assert any("files=" in line and "run_record.json" in line for line in lines)
 
 
-def test_a_row_that_has_room_is_one_line(root: Path) -> None:
-    assert len(shown(root, 160, "jobs", "list")) == 2
-    assert len(shown(root, 80, "jobs", "list")) > 2
+@pytest.mark.parametrize("verb", ["events", "replay", "state"])
+def test_what_is_the_same_in_every_entrypoint_is_left_out_and_said_to_be(root: Path, verb: str) -> None:
+    text = " ".join(" ".join(shown(root, 80, verb, LONG)).split())
+    assert "entrypoint=set -- make test; …" in text
+    assert "merlin_wrapper" not in text
+    assert "merlin_wrapper" in " ".join(shown(root, 0, "state", LONG, "-o", "json"))

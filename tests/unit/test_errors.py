@@ -31,6 +31,8 @@ KINDS = [each for each in vars(errors).values() if isinstance(each, type) and is
         ("it is so: do that", Told("it is so", "why", "do that")),
         ("it cannot be read (no such file): name another", Told("it cannot be read", "no such file", "name another")),
         ("it is so", Told("it is so", "why", "advice")),
+        ("it is so; do that", Told("it is so", "why", "do that")),
+        ("it is so; or so: do that; or that", Told("it is so; or so", "why", "do that; or that")),
         ("spec.yaml: it is no mapping", Told("spec.yaml: it is no mapping", "why", "advice")),
         ("spec.yaml: it is none (line 3: b): mend it", Told("spec.yaml: it is none", "line 3: b", "mend it")),
         ("say what: `merlin x: y` or 'a: b'", Told("say what", "why", "`merlin x: y` or 'a: b'")),

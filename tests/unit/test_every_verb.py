@@ -51,9 +51,10 @@ CODES = {
     "merlin ray jobs retry": 5,
     "merlin ray fork": 5,
     "merlin ray reconcile": 6,
+    "merlin ray doctor": 4,
     "merlin targetgen execute": 17,
 }
-"""How examples end here that do not end with 0: recorded, but there is no Ray; a question waits."""
+"""How examples end here that do not end with 0: there is no Ray, so runs are blocked; a question waits."""
 
 
 class Done(NamedTuple):
@@ -219,18 +220,19 @@ def test_a_schema_grows_and_nothing_of_it_goes_away_without_another_version() ->
     assert now.keys() <= golden.keys(), "\n".join(sorted(now.keys() - golden.keys()))
 
 
-def fields_of(schema: Any, pointer: str = "") -> list[str]:  # noqa: ANN401  JSON
-    """Give every field that a schema names, with the type that it has there; definitions count once."""
+def fields_of(schema: Any, pointer: str = "", definitions: Any = None) -> list[str]:  # noqa: ANN401  JSON
+    """Give every field that a schema names, by where it stands in a document, with its type."""
     if isinstance(schema, list):
-        return [field for each in schema for field in fields_of(each, pointer)]
+        return [field for each in schema for field in fields_of(each, pointer, definitions)]
     if not isinstance(schema, dict):
         return []
+    definitions = definitions or schema.get("$defs", {})
+    if "$ref" in schema:
+        return fields_of(definitions[schema["$ref"].rpartition("/")[2]], pointer, definitions)
     found = []
     for name, each in schema.get("properties", {}).items():
-        found += [f"{pointer}/{name} {each.get('type', 'any')}", *fields_of(each, f"{pointer}/{name}")]
-    for name, each in schema.get("$defs", {}).items():
-        found += fields_of(each, name)
-    return found + [field for name in ("items", "anyOf") for field in fields_of(schema.get(name), pointer)]
+        found += [f"{pointer}/{name} {each.get('type', 'any')}", *fields_of(each, f"{pointer}/{name}", definitions)]
+    return found + [field for name in ("items", "anyOf") for field in fields_of(schema.get(name), pointer, definitions)]
 
 
 def test_a_schema_says_which_it_is_and_what_has_none_is_not_found(type_: Type) -> None:

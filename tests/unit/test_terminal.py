@@ -26,20 +26,18 @@ TABLE = [
 def test_a_table_fits_its_terminal_and_no_id_is_cut(columns: int, capsys: pytest.CaptureFixture[str]) -> None:
     Screen(columns).show_table(TABLE)
     shown = capsys.readouterr().out.splitlines()
-    assert all(row.startswith(RUN) for row in shown[1:])
-    assert columns < 80 or max(map(width_of, shown)) <= columns
-    begins = {row.index("2026-11") for row in shown[1:]}
-    assert len(begins) == 1, "columns are straight"
-    assert (columns == 400) == ("at length" in shown[1])
+    assert max(map(width_of, shown)) <= columns
+    assert [row.startswith(RUN) for row in shown].count(True) == 2
+    assert (len(shown) == 3) == (columns > 100), "a row that has no room takes several lines"
 
 
 def test_what_tells_how_things_are_has_colour_and_nothing_else_has(capsys: pytest.CaptureFixture[str]) -> None:
     Screen(0, colours=True).show_table(TABLE)
     names, failed, completed = capsys.readouterr().out.splitlines()
-    assert names.startswith("\x1b[1mRUN\x1b[0m")
+    assert names.startswith("\x1b[1mRUN ")
     assert failed.count("\x1b[") == 2
-    assert "\x1b[31mfailed\x1b[0m" in failed
-    assert "\x1b[32mcompleted\x1b[0m" in completed
+    assert "\x1b[31mfailed" in failed
+    assert "\x1b[32mcompleted" in completed
 
 
 @pytest.mark.parametrize(
@@ -82,7 +80,7 @@ def test_a_pipe_gets_a_table_whole_and_plain(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
     print_table(TABLE[0], TABLE[1:])
-    assert "\x1b[31mfailed\x1b[0m" in capsys.readouterr().out
+    assert "\x1b[31mfailed" in capsys.readouterr().out
 
 
 @contextmanager
