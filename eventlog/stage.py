@@ -87,7 +87,7 @@ def stage(
         )
     offset, seq, h = at.offset, at.seq, at.h
     count = len(append.events) + (append.closing is not None)
-    recorded = _as_text(clock())
+    recorded = as_text(clock())
     key = append.key
     lines: list[bytes] = []
     for new in _with_closing(append, lines):
@@ -212,8 +212,11 @@ def _is_any_not_finite(values: Iterable[object]) -> bool:
     return False
 
 
-def _as_text(time_ns: int) -> str:
-    """Write a time. The text of the second is kept: datetime would cost each append more than its hash does."""
+def as_text(time_ns: int) -> str:
+    """Write a time, in nanoseconds since 1970-01-01 UTC, as events have it.
+
+    The text of the second is kept: datetime would cost each append more than its hash does.
+    """
     global _second
     second, us = divmod(time_ns // 1_000, 1_000_000)
     known, text = _second
