@@ -14,10 +14,14 @@ import select
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from eventlog.disk import Disk, make_directories
 from eventlog.names import is_stream
 from projections.layout import resources_path
+
+RUNG_MAX: Final = 64
+"""How many bells of others a process keeps open."""
 
 
 class Bell:
@@ -63,6 +67,7 @@ class Bells:
         self._directory = str(resources_path(root) / "bells")
         self._disk = disk
         self._idle: list[Bell] = []
+        self._rung: dict[str, int] = {}
         self._numbers = itertools.count(1)
 
     @contextmanager
@@ -84,18 +89,29 @@ class Bells:
         """Tell who listens there to look; a bell that nobody listens to is taken down."""
         if not name or "/" in name or not is_stream(name):
             return
-        path = f"{self._directory}/{name}"
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(self._rung.get(name) or self._reached(name), b"!")
+        except BlockingIOError:
+            pass  # It has been rung often enough.
         except OSError:
+            self._forget(name)
             with suppress(OSError):
-                Path(path).unlink()
-            return
-        try:
-            with suppress(OSError):
-                os.write(fd, b"!")
-        finally:
+                Path(f"{self._directory}/{name}").unlink()
+
+    def _reached(self, name: str) -> int:
+        """Open the bell of somebody else, and keep it open: who goes round in a line rings the same ones again."""
+        if len(self._rung) >= RUNG_MAX:
+            self._forget(next(iter(self._rung)))
+        self._rung[name] = fd = os.open(f"{self._directory}/{name}", os.O_WRONLY | os.O_NONBLOCK)
+        return fd
+
+    def _forget(self, name: str) -> None:
+        if (fd := self._rung.pop(name, None)) is not None:
             os.close(fd)
+
+    def __del__(self) -> None:
+        for name in list(self._rung):
+            self._forget(name)
 
     def _new(self) -> Bell:
         path = Path(self._directory) / f"{os.getpid()}-{next(self._numbers)}-{os.urandom(4).hex()}"

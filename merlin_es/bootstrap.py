@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import eventlog
+from eventlog.stage import as_text
 from merlin_es import processes
 from merlin_es.asking import Asking
 from merlin_es.bells import Bells
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 def now() -> str:
     """Give the time as events have it: ISO 8601, UTC, fixed width."""
-    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return as_text(time.time_ns())
 
 
 def host() -> Host:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Final, cast
 
 import msgspec
 
-from eventlog import Damaged, Event, FileLog, Invalid, NotReadable
+from eventlog import Event, FileLog, Invalid
 from eventlog.layout import LOG_NAME, stream_of
 from eventlog.present import has_log
 from merlin_es import moments
+from merlin_es.elsewhere import Elsewhere
 from merlin_es.errors import NotFound, Usage
 from merlin_es.moments import AtSeq, AtTime, Point
-from merlin_es.waiting import WORKFLOW
 from projections import alignment, patch
 from projections.alignment import Pair
 from projections.causes import LED_TO_BY, Trail, is_of_the_same
 from projections.history import ABSENT, Absent, Change, Step, changes, steps
-from projections.layout import RESOURCES, TargetLayout, execution_id_of, is_run_id, run_id_of, run_stream
+from projections.layout import RESOURCES, is_run_id, run_id_of, run_stream
 from projections.patch import Json, NoSuchPlace
 from projections.projection import STATE_ROOT, Files, Folds
 from projections.snapshots import Snapshots, Stand
@@ -92,8 +93,7 @@ class Difference:
 class Past:
     """The past of all streams of a state root, or of one execution, as `folds` says.
 
-    `now` is the wall clock, which only `2h ago` is read by. `elsewhere` are the logs of executions that were met,
-    `gone` the target directories in which there is none any more, each with a run that was to carry it out.
+    `now` is the wall clock, which only `2h ago` is read by.
     """
 
     log: FileLog
@@ -101,9 +101,11 @@ class Past:
     snapshots: Snapshots
     now: Callable[[], datetime]
     folds: Folds = STATE_ROOT
-    elsewhere: dict[str, FileLog] = field(default_factory=dict)
-    gone: dict[str, str] = field(default_factory=dict)
-    _targets: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def elsewhere(self) -> Elsewhere:
+        """The executions that lie outside of the state root."""
+        return Elsewhere(self.log)
 
     def stream(self, name: str) -> str:
         """Give the stream of that name, or of the run with that id; raises NotFound when it has no events."""
@@ -152,7 +154,7 @@ class Past:
 
     def event(self, place: Place) -> Event | None:
         """Give one event."""
-        if place.seq < 1 or not (place.stream in self.elsewhere or self._has_events(place.stream)):
+        if place.seq < 1 or not (place.stream in self.elsewhere.logs or self._has_events(place.stream)):
             return None
         event = next(self._log_of(place.stream).read(place.stream, place.seq), None)
         return event if event is not None and event.seq == place.seq else None
@@ -249,36 +251,7 @@ class Past:
 
     def execution_of(self, run_id: str) -> str | None:
         """Give the stream of the execution that lies in the target directory of a run; None when there is none."""
-        directory, workflow = self._target_of(run_id)
-        layout = TargetLayout(Path(directory))
-        try:
-            execution = layout.stream() if directory else None
-        except (Invalid, OSError):
-            return None
-        if execution is None or execution_id_of(execution) is None:
-            if workflow == WORKFLOW and directory not in self.gone and not self._is_dry(run_id):
-                self.gone[directory] = run_id
-            return None
-        self.gone.pop(directory, None)
-        self.elsewhere.setdefault(execution, FileLog(layout))
-        return execution
-
-    def _target_of(self, run_id: str) -> tuple[str, str]:
-        """Give the target directory and the workflow of a run, which its first event says for good."""
-        if run_id not in self._targets:
-            try:
-                first = next(self.log.read(run_stream(run_id)), None)
-            except (Damaged, NotReadable):
-                first = None
-            data: Mapping[str, object] = first.data if first else {}
-            kept_a_log = first is not None and first.type != "run.imported"
-            workflow = str(data.get("workflow") or "") if kept_a_log else ""
-            self._targets[run_id] = (str(data.get("target_dir") or ""), workflow)
-        return self._targets[run_id]
-
-    def _is_dry(self, run_id: str) -> bool:
-        """Tell whether a run was only ever said, so that nothing was made for it."""
-        return any(event.type == "run.dry_run_recorded" for event in self.log.read(run_stream(run_id)))
+        return self.elsewhere.execution_of(run_id)
 
     def follow(
         self, timeline: Timeline, name: str | None, since: str | None = None, stop: threading.Event | None = None
@@ -378,7 +351,7 @@ class Past:
         return sides[0], {f"{top}{name.removeprefix(other)}": content for name, content in sides[1].items()}
 
     def _log_of(self, stream: str) -> FileLog:
-        return self.elsewhere.get(stream, self.log)
+        return self.elsewhere.logs.get(stream, self.log)
 
     def _stream_in(self, path: Path) -> str | None:
         try:

@@ -77,6 +77,10 @@ class Rules:
         """Give a text without the secrets in it; a clean one stays as it is."""
         return self._cleaned(text)[0]
 
+    def clean_fields(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Do that with what belongs to names, some of which say that it is a secret."""
+        return {name: REDACTED if self.is_secret(name) else self.clean(value) for name, value in fields.items()}
+
     def clean_words(self, words: Sequence[str]) -> tuple[str, ...]:
         """Do that with each word of a command; what follows an option that is named as a secret is one."""
         clean: list[str] = []
@@ -131,9 +135,7 @@ def redact(wish: SubmitRun, rules: Rules) -> tuple[SubmitRun, Hidden]:
     """Give a wish as it can be recorded, which names what was taken out of it, and what it needs all the same."""
     rules = rules.knowing(wish.env)
     env = {name: value for name, value in wish.env.items() if rules.is_secret(name) or rules.clean(value) != value}
-    metadata = {
-        name: REDACTED if rules.is_secret(name) else rules.clean(value) for name, value in wish.metadata.items()
-    }
+    metadata = rules.clean_fields(wish.metadata)
     command = rules.clean_words(wish.command)
     words = {str(place): word for place, word in enumerate(wish.command) if command[place] != word}
     pointers = (

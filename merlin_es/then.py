@@ -54,7 +54,7 @@ def point(past: Past, name: str, moment: str | None) -> Point:
     execution = past.execution_of(run_id) if run_id else None
     if execution is None:
         return past.point(stream, moment)
-    log = past.elsewhere[execution]
+    log = past.elsewhere.logs[execution]
     found = find(meant, execution, log.read(execution))
     event = next(log.read(execution, found.seq))
     return Point(last_by(event.time, past.log.read(stream))[0] or 1, found.note, found.seq)
@@ -106,7 +106,7 @@ def cluster(past: Past, moment: str) -> tuple[ClusterRecord, Point]:
 
 def execution(past: Past, stream: str, time: str, seq: int | None = None) -> ExecutionState:
     """Give an execution that was met (see Past.execution_of) at a time, or at one of its events."""
-    log = past.elsewhere[stream]
+    log = past.elsewhere.logs[stream]
     last = seq if seq is not None else last_by(time, log.read(stream))[0]
     state = ExecutionState()
     for recorded in EXECUTION_EVENTS.decode(takewhile(lambda event: event.seq <= last, log.read(stream))):

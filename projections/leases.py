@@ -131,10 +131,9 @@ def _queued(state: Resources, event: ClaimQueued, recorded: Recorded[LeaseEvent]
 
 def _granted(state: Resources, event: LeaseGranted, time: str) -> Resources:
     claim = state.claims.get(event.claim_id) or Claim(event.claim_id, event.owner, 0, time, event.keys)
-    if event.place == 1:
-        state = replace(state, claims=_overtaken(state, claim, event.keys))
+    claims = _overtaken(state, claim, event.keys) if event.place == 1 else state.claims
     if event.place == event.of:
-        state = replace(state, claims=_without(state.claims, event.claim_id))
+        claims = _without(claims, event.claim_id)
     lease = Lease(
         lease_id=event.lease_id,
         resource_type=event.key,
@@ -159,7 +158,14 @@ def _granted(state: Resources, event: LeaseGranted, time: str) -> Resources:
     )
     known = state.keys.get(event.key) or _new_key(event.key, time)
     key = replace(_counted(known, time), fence=event.fence, lease_id=event.lease_id, grants=known.grants + 1)
-    return replace(_with_lease(_with_key(state, key), lease), granted=state.granted + 1)
+    return replace(
+        state,
+        keys={**state.keys, key.key: key},
+        leases={**state.leases, lease.lease_id: lease},
+        claims=claims,
+        granted=state.granted + 1,
+        touched=lease,
+    )
 
 
 def _outlives_its_waiter(claim: Claim) -> bool:
@@ -222,7 +228,8 @@ def _ended(state: Resources, lease_id: str, time: str, ended: Ending, by: str, r
     if key.lease_id == lease_id:
         held_s = max(0, microseconds(lease.created_at, time)) / 1e6
         key = replace(_counted(key, time), lease_id=None, recent_s=(*key.recent_s, held_s)[-RECENT_MAX:])
-    return replace(_with_key(state, key), leases=_without(state.leases, lease_id), touched=lease)
+    keys = {**state.keys, key.key: key}
+    return replace(state, keys=keys, leases=_without(state.leases, lease_id), touched=lease)
 
 
 def _counted(key: Key, time: str) -> Key:

@@ -81,4 +81,5 @@ def position(claim: Claim, state: Resources) -> int:
 
 
 def _rank(claim: Claim) -> tuple[bool, int, int]:
-    return not claim.is_next, 0 if claim.is_next else -claim.priority, claim.seq
+    is_next = claim.is_next
+    return not is_next, 0 if is_next else -claim.priority, claim.seq

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -58,8 +57,11 @@ def main() -> int:
         found = _checked(place)
     except Stuck as stuck:
         found = [f"the lab: {stuck}"]
-    finally:
+    except BaseException:
         lab.stop()
+        disk.remove(top)  # Whoever interrupts it wants nothing of it.
+        raise
+    lab.stop()
     report = audit.examine(audit.Evidence([place.state, place.work], place.told(), [place.executed], ended=True))
     found += [*map(str, report.violations), *_complaints(place)]
     figures = {**report.figures, **lab.deaths}
@@ -68,7 +70,7 @@ def main() -> int:
         print(f"the files are in {top}", file=sys.stderr)
         _save(place)
     else:
-        shutil.rmtree(top, ignore_errors=True)
+        disk.remove(top)
     return 1 if found else 0
 
 
@@ -124,6 +126,7 @@ def _fill(lab: Lab, store: disk.Disk) -> None:
     with store.full():
         time.sleep(DISK_FULL_S)
     lab.deaths["full disk"] += 1
+    lab.place.merlin("ray", "doctor", "--fix")  # As the doctor itself says of a disk that has room again.
     lab.start_head()  # It may have died of that; when it has not, this changes nothing.
     if lab.reconciler and lab.reconciler.poll() is not None:
         lab.start_reconciler()

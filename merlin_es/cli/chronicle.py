@@ -151,7 +151,7 @@ def note(point: Point) -> None:
 
 def note_gone(past: Past) -> None:
     """Tell people of which executions nothing can be shown, and what to do."""
-    for directory, run_id in past.gone.items():
+    for directory, run_id in past.elsewhere.gone.items():
         typer.echo(
             printable(
                 f"merlin: {run_id} was to carry out what lay in {directory}, and there is no log any more: "

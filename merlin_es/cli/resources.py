@@ -78,6 +78,10 @@ def list_(
         if everything:
             leases = resource_history.ever(resources.log.read(RESOURCES), seq, time)
     leases = sorted((each for each in leases if key in (None, each.key)), key=lambda each: each.created_at)
+    if key is not None and not leases:
+        from merlin_es.cli.suggestions import hint
+
+        hint("key", key, state.keys)
     if output.is_data:
         print_data(output, [lease_json(lease, state) for lease in leases])
         return
@@ -131,7 +135,7 @@ def reserve(
         owner,
         any_=any_,
         count=count,
-        metadata=as_pairs(metadata or [], "--metadata"),
+        metadata=_metadata(context, metadata),
         priority=priority,
         on_behalf_of=on_behalf_of,
         waits=wait,
@@ -237,7 +241,7 @@ def hold(
         owner,
         any_=any_,
         count=count,
-        metadata=as_pairs(metadata or [], "--metadata"),
+        metadata=_metadata(context, metadata),
         priority=priority,
         on_behalf_of=on_behalf_of,
         waits=wait,
@@ -276,6 +280,16 @@ def _now(context: typer.Context, *, everything: bool) -> tuple[Resources, list[L
     resources = open_leases(context)
     state = resources.state()
     return state, list(resources.all() if everything else state.leases.values())
+
+
+def _metadata(context: typer.Context, pairs: Sequence[str] | None) -> Mapping[str, str]:
+    """Give what is to be recorded with a lease, without secrets."""
+    fields = as_pairs(pairs or [], "--metadata")
+    if not fields:
+        return fields
+    from merlin_es import bootstrap
+
+    return bootstrap.secret_rules(settings(context)).clean_fields(fields)
 
 
 def _wish(

@@ -232,7 +232,9 @@ def explain(
     say(made.notes)
 
 
-app.functions_in("merlin_es.cli.execution", "orchestrate", "execute", "answer", "status", "rebuild")
+app.functions_in("merlin_es.cli.execution", "orchestrate")
+app.function_in("merlin_es.cli.execute")
+app.functions_in("merlin_es.cli.execution", "answer", "status", "rebuild")
 
 
 def read_inputs(

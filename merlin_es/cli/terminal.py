@@ -134,7 +134,8 @@ def has_colours(stream: TextIO | None) -> bool:
     """Tell whether what is printed there may be in colour."""
     if os.environ.get("NO_COLOR") or stream is None:
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
+    forced = os.environ.get("FORCE_COLOR", "") not in ("", "0")
+    return forced or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def _broken(text: str, room: int | None, later: int | None) -> Iterator[str]:

@@ -14,18 +14,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from eventlog import FileLog, NewEvent
-from merlin_es import bootstrap, processes
+from merlin_es import bootstrap, processes, run_ids
 from merlin_es.commands import Reserve
-from merlin_es.doctor import host
+from merlin_es.doctor import host, world
 from merlin_es.doctor.finding import Finding
+from merlin_es.ports import RayJob, RayStatus
 from merlin_es.ray_adapter.head_files import temp_dir_for
 from merlin_es.redaction import Hidden
 from merlin_es.settings import Settings
 from merlin_es.vault import Vault
+from merlin_es.witness import WitnessFiles
 from projections import run_record
 from projections.events.ledger import LedgerCreated
 from projections.layout import CLUSTER, LEDGER, StateLayout, run_stream
@@ -448,3 +451,19 @@ def test_where_nothing_can_be_written_it_is_said_what_helps(
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     [found] = host.file_system(tmp_path)
     assert (found.severity, says in found.mend) == ("error", True)
+
+
+def test_a_job_that_ray_will_never_start_is_told_from_one_that_lives_on(patient: Patient) -> None:
+    """A durable head that was killed goes on to say PENDING of what it had queued (Ray 2.60, measured)."""
+    ledger = bootstrap.ledger(patient.settings)
+    ours = run_ids.ledger_id(ledger.log)
+
+    def said(status: RayStatus) -> list[tuple[str, str]]:
+        job = RayJob(RUN, status, "sh", metadata={"merlin_ledger": ours, "merlin_run": RUN})
+        server = SimpleNamespace(jobs=lambda: [job])
+        return [(found.severity, found.mend) for found in world._jobs(ledger, server)]
+
+    assert said("PENDING") == [("warning", "merlin ray reconcile --once")]
+    WitnessFiles(patient.root / "runs").forbid(RUN)
+    assert said("PENDING")[0] == ("note", "")
+    assert said("RUNNING") == [("warning", "merlin ray reconcile --once")]

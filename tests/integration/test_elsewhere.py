@@ -39,7 +39,7 @@ def test_the_events_of_all_streams_are_also_those_of_executions_each_once(tmp_pa
     found = [(event.stream, event.seq) for event in past.timeline(None).news()]
     assert len(found) == len(set(found))
     assert {stream for stream, _ in found} == {run_stream(RUN), run_stream(OTHER), desk.place.stream}
-    assert past.gone == {}
+    assert past.elsewhere.gone == {}
 
 
 def test_whoever_follows_everything_sees_an_execution_that_begins_later(tmp_path: Path) -> None:
@@ -48,10 +48,10 @@ def test_whoever_follows_everything_sees_an_execution_that_begins_later(tmp_path
     past = carried_out(desk, tmp_path / "s")
     timeline = past.timeline(None)
     assert {event.stream for event in timeline.news()} == {run_stream(RUN)}
-    assert past.gone == {str(desk.path): RUN}
+    assert past.elsewhere.gone == {str(desk.path): RUN}
     hidden.rename(desk.path)
     assert next(past.follow(timeline, None)).type == "execution.prepared"
-    assert past.gone == {}
+    assert past.elsewhere.gone == {}
 
 
 @pytest.mark.parametrize("words", [("events",), ("events", RUN), ("state",)])
@@ -81,7 +81,7 @@ def test_what_never_had_a_log_is_not_missed(tmp_path: Path) -> None:
     record(log_in(tmp_path / "s"), run_stream(OTHER), [imported])
     past = past_of(tmp_path / "s")
     assert len(list(past.timeline(None).news())) == 3
-    assert past.gone == {}
+    assert past.elsewhere.gone == {}
 
 
 def test_the_status_of_a_run_at_a_moment_has_the_question_that_was_open_then(tmp_path: Path) -> None:

@@ -280,3 +280,13 @@ def test_a_validation_with_a_secret_is_refused_before_it_is_recorded(tmp_path: P
     done = typed("targetgen", *words, cwd=tmp_path)
     assert (done.returncode, "read it from" in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "build").exists()
+
+
+def test_what_is_noted_with_a_lease_has_no_secrets(tmp_path: Path) -> None:
+    words = ("ray", "--state-root", str(tmp_path / "s"), "resources", "reserve", "board", "--owner", "ada")
+    more = ("--metadata", "api_token=abcdef", "--metadata", f"url=http://ada:{S}@host/", "--metadata", "rack=7")
+    assert typed(*words, *more, cwd=tmp_path).returncode == 0
+    require_nowhere(tmp_path, S, "abcdef")
+    [lease] = (tmp_path / "s/resources/leases").glob("lease-*.json")
+    noted = json.loads(lease.read_bytes())["metadata"]
+    assert noted == {"api_token": REDACTED, "url": f"http://ada:{REDACTED}@host/", "rack": "7"}

@@ -285,6 +285,12 @@ def test_every_invariant_of_the_audit_is_broken_by_some_test() -> None:
     assert len(named) > 30
 
 
+def test_an_answer_to_wait_may_be_followed_by_one_that_does_something(lab: Lab) -> None:
+    lab.logs["execution/x"][1]["data"]["options"].append({"id": "pause_execution"})
+    put("execution/x", 3, fact("question.answered", request_id="q", choice="pause_execution"))(lab)
+    assert lab.named() == set()
+
+
 def test_an_append_that_was_interrupted_is_counted_and_no_violation(lab: Lab) -> None:
     lab.raw = lambda stream, text: text + b'{"v":1,"seq":' if stream == "ledger" else text
     report = lab.examined()

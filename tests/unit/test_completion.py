@@ -80,6 +80,7 @@ def test_what_is_there_is_offered_where_it_is_meant(place: Place, monkeypatch: p
     newest = place.runs[::-1]
     assert asked("merlin ray jobs status npu") == newest
     assert asked("merlin ray jobs cancel ") == newest
+    assert asked("merlin ray --state-root nowhere jobs cancel ") == [], "those of the state root that is named"
     assert asked("merlin ray diff x npu") == newest
     assert asked("merlin ray resources release lease-") == [place.lease]
     assert asked("merlin ray resources drain u") == ["u250"]

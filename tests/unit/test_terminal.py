@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -48,6 +47,7 @@ def test_what_tells_how_things_are_has_colour_and_nothing_else_has(capsys: pytes
         ({"NO_COLOR": "1"}, False, False),
         ({"NO_COLOR": ""}, True, False),
         ({"FORCE_COLOR": "1"}, True, True),
+        ({"FORCE_COLOR": "0"}, True, False),
         ({"FORCE_COLOR": "1", "TERM": "dumb"}, True, True),
         ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
     ],
@@ -83,44 +83,38 @@ def test_a_pipe_gets_a_table_whole_and_plain(
     assert "\x1b[31mfailed" in capsys.readouterr().out
 
 
-@contextmanager
-def looked_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """Have stderr be a terminal; gives a function that says what it has shown until now."""
-    leader, follower = pty.openpty()
-    os.set_blocking(leader, False)
-    with os.fdopen(follower, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        monkeypatch.setenv("TERM", "xterm")
+class Terminal(io.StringIO):
+    """A terminal that says what was shown since it was asked last."""
 
-        def shown() -> str:
-            terminal.flush()
-            try:
-                return os.read(leader, 65536).decode()
-            except BlockingIOError:
-                return ""
+    def isatty(self) -> bool:
+        return True
 
-        yield shown
-        monkeypatch.undo()
-    os.close(leader)
+    def shown(self) -> str:
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return text
 
 
 def test_what_takes_long_is_told_of_while_it_does_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
-    with looked_at(monkeypatch) as shown:
-        items = progress.watched("verifying", ["a", "b"])
-        assert next(items) == "a"
-        assert shown() == "\r\x1b[2K"
-        assert next(items) == "b"
-        assert shown() == "\r\x1b[2Kverifying: 1 …\r\x1b[2K"
-        assert list(items) == []
-        assert shown().endswith("\r\x1b[2K"), "nothing of it is left on the line"
-        with progress.working("exporting x"):
-            assert shown() == "\r\x1b[2Kexporting x …"
-        assert shown() == "\r\x1b[2K"
-        assert list(progress.watched("verifying", ["a"], quiet=True)) == ["a"]
-        with pytest.raises(ValueError, match="went wrong"), progress.working("exporting x"):
-            raise ValueError("it went wrong")
-        assert shown().endswith("\r\x1b[2K")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    items = progress.watched("verifying", ["a", "b"])
+    assert next(items) == "a"
+    assert terminal.shown() == "\r\x1b[2K"
+    assert next(items) == "b"
+    assert terminal.shown() == "\r\x1b[2Kverifying: 1 …\r\x1b[2K"
+    assert list(items) == []
+    assert terminal.shown().endswith("\r\x1b[2K"), "nothing of it is left on the line"
+    with progress.working("exporting x"):
+        assert terminal.shown() == "\r\x1b[2Kexporting x …"
+    assert terminal.shown() == "\r\x1b[2K"
+    assert list(progress.watched("verifying", ["a"], quiet=True)) == ["a"]
+    assert terminal.shown() == ""
+    with pytest.raises(ValueError, match="went wrong"), progress.working("exporting x"):
+        raise ValueError("it went wrong")
+    assert terminal.shown().endswith("\r\x1b[2K")
 
 
 def test_a_pipe_is_told_nothing_of_progress(capsys: pytest.CaptureFixture[str]) -> None:

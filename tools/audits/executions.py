@@ -7,6 +7,9 @@ from typing import Any
 
 from audits.chain import Log, Violation
 
+PAUSE = "pause"
+"""What a choice begins with that does nothing: the first answer that does something is the one that counts."""
+
 
 def of_execution(log: Log) -> Iterator[Violation]:
     """Say what is wrong with one execution."""
@@ -29,7 +32,7 @@ def of_execution(log: Log) -> Iterator[Violation]:
                 yield Violation("a question is answered once", event.where, what)
             elif data["choice"] not in options[request]:
                 yield Violation("an answer is one of the options", event.where, f"{data['choice']!r} of {request}")
-            questions[request] = "answered"
+            questions[request] = "open" if data["choice"].startswith(PAUSE) else "answered"
         elif event.type == "question.paused":
             questions[request] = "open"
         elif event.type == "question.resolved":

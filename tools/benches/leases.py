@@ -68,11 +68,11 @@ def contention_row(directory: Path, length_s: float, rounds: int) -> Row:
         root.mkdir(parents=True)
         told = _together(work, root, here_s)
         counts = [len(each.spans) for each in told]
-        total, doubles = sum(counts), sum(each.doubles for each in told)
+        total = sum(counts)
         jain = total**2 / (len(counts) * sum(count * count for count in counts)) if total else 0.0
         text = f"{total / here_s:,.0f} cycles/s in {here_s:g} s, Jain {jain:.4f}"
         if name != BARE:
-            disorders = _passed_over(told) if name == OLD else _out_of_order(root)
+            doubles, disorders = _judged(told) if name == OLD else _judged_by_its_log(root)
             text += f", {doubles} double grants, {disorders} out of order"
         print(f"        {name}: {text}", file=sys.stderr)
         shutil.rmtree(root)
@@ -166,14 +166,14 @@ def _together(work: Work, root: Path, length_s: float) -> list[Told]:
 
 
 def _reserve_and_release(root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[Told]) -> None:
-    leases, spans, doubles = _opened(root), [], 0
+    leases, spans = _opened(root), []
     leases.take()  # Whatever is imported and probed only when needed is, by now.
     ready.wait()
     end = time.monotonic() + length_s
     while (begin := time.monotonic()) < end:
-        doubles += _cycle(leases, name, waits=True)
+        _cycle(leases, name, waits=True)
         spans.append((begin, 0.0))
-    answers.put(Told(spans, doubles))
+    answers.put(Told(spans))
 
 
 def _bare(root: Path, _name: str, length_s: float, ready: Barrier, answers: Queue[Told]) -> None:
@@ -208,24 +208,25 @@ def _old_way(root: Path, name: str, length_s: float, ready: Barrier, answers: Qu
     answers.put(Told(spans, doubles))
 
 
-def _passed_over(told: Sequence[Told]) -> int:
-    """Count who had the key while somebody still waited who had wanted it before."""
+def _judged(told: Sequence[Told]) -> tuple[int, int]:
+    """Count who had the key while somebody else did, and who while somebody still waited who had wanted it before."""
     earliest, passed = float("inf"), 0
     for begin, _ in sorted((span for each in told for span in each.spans), key=lambda span: -span[1]):
         passed += earliest < begin
         earliest = min(earliest, begin)
-    return passed
+    return sum(each.doubles for each in told), passed
 
 
-def _out_of_order(root: Path) -> int:
+def _judged_by_its_log(root: Path) -> tuple[int, int]:
     """Count in the log the grants to a second holder, and those to somebody who was not the first in line."""
-    state, wrong = Resources(), 0
+    state, doubles, passed = Resources(), 0, 0
     for recorded in LEASE_PROJECTION.codec.decode(_opened(root).log.read(RESOURCES)):
         if isinstance(recorded.event, LeaseGranted):
             first = min(state.claims.values(), key=lambda claim: claim.seq)
-            wrong += first.claim_id != recorded.event.claim_id or state.holder(recorded.event.key) is not None
+            passed += first.claim_id != recorded.event.claim_id
+            doubles += state.holder(recorded.event.key) is not None
         state = LEASE_PROJECTION.evolve(state, recorded)
-    return wrong
+    return doubles, passed
 
 
 def _old_holders(root: Path) -> list[str]:
@@ -238,8 +239,8 @@ def _old_holders(root: Path) -> list[str]:
     return found
 
 
-def _cycle(leases: Leases, owner: str, *, waits: bool) -> bool:
-    """Reserve and release; tells whether somebody else held the key, too."""
+def _cycle(leases: Leases, owner: str, *, waits: bool) -> None:
+    """Reserve and release."""
     process = this_process()
     wish = Reserve(
         claim_id=f"claim-{secrets.token_hex(5)}",
@@ -251,13 +252,11 @@ def _cycle(leases: Leases, owner: str, *, waits: bool) -> bool:
         waiter=Waiter(30.0, process) if waits else None,
     )
     [lease] = leases.reserve(wish)
-    holder = leases.turns.last().holder("slot0")
     leases.release(lease.lease_id, fence=lease.fence)
-    return holder is None or holder.lease_id != lease.lease_id
 
 
-def _cycle_alone(leases: Leases) -> bool:
-    return _cycle(leases, "ada", waits=False)
+def _cycle_alone(leases: Leases) -> None:
+    _cycle(leases, "ada", waits=False)
 
 
 def _five_times(verb: Callable[[Leases], object], leases: Leases) -> Turn:

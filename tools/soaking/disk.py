@@ -90,6 +90,13 @@ def make(directory: Path, pids: Callable[[], list[int]]) -> Disk:
     return OwnDisk(directory) if os.environ.get("SOAK_DISK") == "own" else Limited(directory, pids)
 
 
+def remove(top: Path) -> None:
+    """Remove the directory of a lab, with the disk that is mounted in it, if there is one."""
+    for directory in filter(Path.is_mount, top.iterdir()):
+        subprocess.run(["umount", "--lazy", str(directory)], check=False, capture_output=True)
+    shutil.rmtree(top, ignore_errors=True)
+
+
 def _may_mount() -> bool:
     probe = (
         'set -e; d=$(mktemp -d); trap "rm -rf $d" EXIT; mkdir $d/m; truncate -s 8M $d/i; '
