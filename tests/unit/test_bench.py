@@ -154,6 +154,19 @@ def test_the_budgets_are_those_of_the_law(monkeypatch: pytest.MonkeyPatch) -> No
         assert any(line.startswith(budget.law) for line in lines), budget.law
 
 
+def test_the_table_in_the_readme_has_the_budgets_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from benches.budgets import BUDGETS, without_numbers
+
+    text = (ROOT / "tools" / "README.md").read_text()
+    table = text.partition("<!-- budgets: written by tools/bench.py --write -->\n")[2].partition("<!-- end of budgets")[
+        0
+    ]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    assert [without_numbers(row[0].removeprefix("| ")) for row in rows] == [budget.row for budget in BUDGETS]
+    assert re.search(r"^\d+ cores \(.+\), Python .+, files on \w+; \d+ s", table, re.MULTILINE)
+
+
 def test_a_row_that_was_renamed_is_missed_when_the_table_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "tools")
     from benches.budgets import BUDGETS, Unmeasured, of_budgets
