@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -97,25 +98,33 @@ class Recorded(Lab):
 
     @contextmanager
     def reconcilers(self, failpoints: Sequence[str]) -> Iterator[None]:
-        """Have a loop go on, and others that wait; each but the last dies at its failpoint, and the next takes over."""
+        """Have a loop go on; each but the last dies at its failpoint, and then somebody starts the next."""
+        over, self.died = threading.Event(), 0
+        keeper = threading.Thread(target=self._keep_loops, args=((*failpoints, ""), over))
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
+
+    def _keep_loops(self, failpoints: Sequence[str], over: threading.Event) -> None:
         argv = [sys.executable, "-m", "merlin_es", "ray", "--state-root", str(self.root), "reconcile"]
-        loops = [
-            subprocess.Popen(
+        for failpoint in failpoints:
+            loop = subprocess.Popen(
                 argv,
                 cwd=self.work,
                 env=self.environment(failpoint),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            for failpoint in (*failpoints, "")
-        ]
-        try:
-            yield
-            self.died = sum(loop.poll() == -signal.SIGKILL for loop in loops)
-        finally:
-            for loop in loops:
-                loop.kill()
-                loop.wait()
+            while loop.poll() is None and not over.wait(0.1):
+                pass
+            self.died += loop.poll() == -signal.SIGKILL
+            loop.kill()
+            loop.wait()
+            if over.is_set():
+                return
 
 
 def submission(target: str) -> tuple[str, ...]:
