@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from projections.projection import run_json
 from tests.e2e.lab import Lab, until
 from tests.e2e.test_ray_recipes import supervisor_of
 from tests.e2e.test_targetgen_on_ray import ANSWERS, Workshop, ended
@@ -87,10 +88,10 @@ class Recorded(Lab):
         return run_id
 
     def rest(self, run_id: str, *statuses: str) -> dict[str, Any]:
-        """Wait until a run has one of these statuses, by itself; gives its record as it was published."""
+        """Wait until a run has one of these statuses, by itself; gives its record, as its log has it."""
         wanted = statuses or tuple(RESTS)
-        until(lambda: self.record_file(run_id)["status"] in wanted)
-        return self.record_file(run_id)
+        until(lambda: self.merlin.ledger.run(run_id).status in wanted)
+        return run_json(self.merlin.ledger.run(run_id))
 
     def begins(self, run_id: str) -> dict[str, Any]:
         """Wait until the command of a run is executed."""
@@ -208,7 +209,6 @@ def submitter_dies(lab: Recorded, failpoint: str) -> None:
 def submitted_after_all(lab: Recorded) -> None:
     """What somebody died over has completed, once."""
     for run_id in [each for each, kind in lab.kinds.items() if kind in (SUBMITTER_KILLED, RETRIED)]:
-        until(lambda: (lab.root / "runs" / run_id / "run_record.json").exists())  # noqa: B023  used at once
         assert lab.rest(run_id, "completed", "failed")["status"] == "completed"
         assert lab.types(run_id).count("run.submitted") == 1
 
