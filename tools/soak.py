@@ -126,6 +126,7 @@ def _fill(lab: Lab, store: disk.Disk) -> None:
     with store.full():
         time.sleep(DISK_FULL_S)
     lab.deaths["full disk"] += 1
+    lab.place.merlin("ray", "doctor", "--fix")  # As the doctor itself says of a disk that has room again.
     lab.start_head()  # It may have died of that; when it has not, this changes nothing.
     if lab.reconciler and lab.reconciler.poll() is not None:
         lab.start_reconciler()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 
 import pytest
@@ -22,13 +23,13 @@ def wanted(lab: Lab) -> tuple[str, ...]:
 
 
 def said_by_ray(lab: Lab) -> str:
-    """Give all that Ray's API tells of its jobs."""
+    """Give all that Ray's API tells of its jobs, but for their messages: these quote what a command itself printed."""
     assert lab.url
     assert lab.token
     request = urllib.request.Request(f"{lab.url}/api/jobs/")
     request.add_header("Authorization", f"Bearer {lab.token.read_text()}")
     with urllib.request.urlopen(request, timeout=30) as answer:
-        return str(answer.read().decode())
+        return json.dumps([{**job, "message": ""} for job in json.loads(answer.read())])
 
 
 def test_a_secret_reaches_the_command_although_the_submitter_dies_and_nobody_is_told(lab: Lab) -> None:

@@ -16,8 +16,9 @@ OVER = frozenset({"completed", "failed", "cancelled", "error", "dry_run"})
 
 
 def bring_to_rest(lab: Lab) -> None:
-    """Do what somebody on call would: enable the keys, give up what nobody can find, wait for all the rest."""
+    """Do what somebody on call would: have the doctor mend, give up what nobody can find, wait for all the rest."""
     place = lab.place
+    place.merlin("ray", "doctor", "--fix")  # Who could not write a file, or died before, has left an older one.
     for key in KEYS:
         place.merlin("ray", "resources", "enable", key, "--reason", "the end")
     patient_until = time.monotonic() + PATIENCE_S
