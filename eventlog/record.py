@@ -103,12 +103,14 @@ class Appended(msgspec.Struct, frozen=True):
 
     `first` is the seq of the caller's first event; `lines` are the caller's as they stand in the log. `repeated` says
     that the key was known: nothing was written. `repairs` are lines that had to be recorded before (`log.repaired`).
+    `read` are the lines decoded, where that had to be done anyway.
     """
 
     first: int
     lines: tuple[bytes, ...]
     repairs: tuple[bytes, ...] = ()
     repeated: bool = False
+    read: tuple[Event, ...] = ()
 
     @property
     def head(self) -> Head:
@@ -118,13 +120,13 @@ class Appended(msgspec.Struct, frozen=True):
     @property
     def events(self) -> tuple[Event, ...]:
         """The caller's events, as they are recorded."""
-        return tuple(_decode(line) for line in self.lines)
+        return self.read or tuple(_decode(line) for line in self.lines)
 
     @property
     def news(self) -> tuple[Event, ...]:
         """All that this append added to the stream, in order: what a fold of the stream has to apply now."""
-        lines = self.repairs if self.repeated else self.repairs + self.lines
-        return tuple(_decode(line) for line in lines)
+        repairs = tuple(_decode(line) for line in self.repairs)
+        return repairs if self.repeated else repairs + self.events
 
 
 def check_key(key: str) -> str:

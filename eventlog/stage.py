@@ -90,6 +90,7 @@ def stage(
     recorded = as_text(clock())
     key = append.key
     lines: list[bytes] = []
+    read: list[Event] = []
     for new in _with_closing(append, lines):
         seq += 1
         batch = None if count == 1 else f"{len(lines) + 1}/{count}"
@@ -113,7 +114,7 @@ def stage(
             ),
         )
         line, h = seal(body, h)
-        _require_readable(line, new.type)
+        read.append(_readable(line, new.type))
         if len(line) > LINE_BYTES_MAX:
             raise TooLarge(
                 f"{new.type} takes {len(line)} bytes and a line can have {LINE_BYTES_MAX}: "
@@ -128,7 +129,7 @@ def stage(
             "put what is large into the blob store, or append in parts"
         )
     after = Position(offset, seq, h)
-    return Staged(append.key, Appended(at.seq + 1, tuple(lines)), after)
+    return Staged(append.key, Appended(at.seq + 1, tuple(lines), read=tuple(read)), after)
 
 
 def fits(expected: Expected, at: Position) -> bool:
@@ -177,18 +178,17 @@ def _body(event: NewEvent, value: object) -> bytes:
     return body
 
 
-def _require_readable(line: bytes, event_type: str) -> None:
-    """Refuse what could be written but not read again: raw JSON that is none, a wrong type, nesting without end."""
+def _readable(line: bytes, event_type: str) -> Event:
+    """Read a line; refuse what could be written but not read: raw JSON that is none, a wrong type, endless nesting."""
     why = f"nested deeper than {DEPTH_MAX} levels" if is_too_deep(line) else ""
     if line.find(b"\n") != len(line) - 1:
         why = "raw JSON with a newline in it"
     if not why:
         try:
-            _decode_event(line)
+            return _decode_event(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             why = str(error)
-    if why:
-        raise Invalid(f"{event_type} could not be read again ({why}): give each field the type that NewEvent names")
+    raise Invalid(f"{event_type} could not be read again ({why}): give each field the type that NewEvent names")
 
 
 def _not_finite(value: Any) -> bool:  # noqa: ANN401  it is data of anybody's

@@ -21,7 +21,7 @@ from merlin_es.asking import Asking, Wish
 from merlin_es.bells import Bell, Bells
 from merlin_es.deciders import lease as rules
 from merlin_es.deciders.sight import Observer
-from merlin_es.errors import LeaseLost, NotFound, Refused, TimedOut, Usage
+from merlin_es.errors import Busy, LeaseLost, NotFound, Refused, TimedOut, Usage
 from merlin_es.lease_commands import Caller, Declare, Reserve
 from merlin_es.lock_probe import require_locks
 from merlin_es.observer import World
@@ -52,7 +52,7 @@ BEATS: Final = 3
 
 ASKED_S: Final = 0.2
 """How long somebody who has asked to be put in line waits before it takes a turn for that."""
-REAP_EVERY_S: Final = 0.5
+REAP_EVERY_S: Final = 2.0
 """How soon after it has put away the dead a process does so again."""
 
 Tell = Callable[[Claim, Resources], None]
@@ -175,7 +175,13 @@ class Leases:
         now_s = self.world.host.boottime()
         reaps = not decisions or not 0 <= now_s - self._reaped_s < REAP_EVERY_S
         first = [self._reap] if reaps else []
-        turn = self.turns.take(*first, *decisions, key=key, asked=self._asked)
+        try:
+            turn = self.turns.take(*first, *decisions, key=key, asked=self._asked)
+        except Busy:
+            if reaps:
+                raise
+            reaps = True  # Whoever is in the way may have died since.
+            turn = self.turns.take(self._reap, *decisions, key=key, asked=self._asked)
         for name in turn.bells:
             self.bells.ring(name)
         if turn.bells:

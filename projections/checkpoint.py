@@ -54,7 +54,8 @@ class Checkpoint:
     def load(self) -> tuple[Resources, Head] | None:
         """Give the state that was kept last, and the head that it was folded up to; None where none can be believed."""
         heads = self._heads()
-        for place in sorted(range(len(heads)), key=lambda place: heads[place][_DIGEST + 8 :], reverse=True):
+        is_second_newer = len(heads) > 1 and heads[1][_DIGEST + 8 :] > heads[0][_DIGEST + 8 :]
+        for place in (1, 0) if is_second_newer else range(len(heads)):
             last = self._last
             if last is not None and heads[place][:_DIGEST] == last[0]:
                 self._place = place

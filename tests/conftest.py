@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,14 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def figure(request: pytest.FixtureRequest) -> Figure:
     """Note a figure of this test for the summary."""
     return lambda text: request.node.user_properties.append(("figure", text))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what failed for who wants to run it again; the workers of a run report to one that notes."""
+    noted = os.environ.get("CHECK_FAILED_TESTS")
+    if noted and report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        names = Path(noted).read_text().splitlines()
+        Path(noted).write_text("".join(f"{name}\n" for name in dict.fromkeys([*names, report.nodeid])))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

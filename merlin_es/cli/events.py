@@ -38,6 +38,10 @@ def events(
     from merlin_es import bootstrap
     from merlin_es.errors import Usage
 
+    for each in type_ or ():
+        if not any(mark in each for mark in "*?["):
+            _hint(each)
+
     if follow and output is Output.JSON:
         raise Usage("what is followed has no end, and a list of JSON has one: give -o jsonl")
     where = settings(context)
@@ -70,3 +74,10 @@ def events(
         typer.echo(f"merlin: {stream}: {why}", err=True)
     if timeline.sick:
         raise typer.Exit(7)
+
+
+def _hint(event_type: str) -> None:
+    from merlin_es.cli.completing import event_types
+    from merlin_es.cli.suggestions import hint
+
+    hint("type of event", event_type, event_types())

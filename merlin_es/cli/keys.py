@@ -33,6 +33,7 @@ from merlin_es.cli.printing import (
     printable,
     require_earnest,
 )
+from merlin_es.cli.suggestions import hint
 
 if TYPE_CHECKING:
     from merlin_es.cli.shapes import LeftClaim
@@ -129,7 +130,10 @@ def history(context: typer.Context, key: KeyOf, output: OutputOption = Output.TE
     from merlin_es import resource_history
     from projections.layout import RESOURCES
 
-    rows = list(resource_history.history(key, open_leases(context).log.read(RESOURCES)))
+    resources = open_leases(context)
+    rows = list(resource_history.history(key, resources.log.read(RESOURCES)))
+    if not rows:
+        hint("key", key, resources.state().keys)
     if output.is_data:
         print_data(output, [asdict(row) for row in rows])
     elif not rows:
@@ -152,7 +156,10 @@ def who(
     resources = open_leases(context)
     seq, time = (None, None) if at is None else point_of(context, at)
     events = resources.log.read
-    lease, claims = resource_history.who(key, resource_history.until(events(RESOURCES), seq, time))
+    then = resource_history.until(events(RESOURCES), seq, time)
+    lease, claims = resource_history.who(key, then)
+    if lease is None:
+        hint("key", key, then.keys)
     became = lease and next(
         each for each in resource_history.ever(events(RESOURCES)) if each.lease_id == lease.lease_id
     )

@@ -78,6 +78,10 @@ def list_(
         if everything:
             leases = resource_history.ever(resources.log.read(RESOURCES), seq, time)
     leases = sorted((each for each in leases if key in (None, each.key)), key=lambda each: each.created_at)
+    if key is not None and not leases:
+        from merlin_es.cli.suggestions import hint
+
+        hint("key", key, state.keys)
     if output.is_data:
         print_data(output, [lease_json(lease, state) for lease in leases])
         return

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import typer
 from typer._click import Command, Context
 from typer.core import TyperGroup
 
@@ -52,6 +53,13 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
     known = list(names)[:LOOKED_AT_MAX]
     begun = [each for each in known if len(name) >= 3 and each.startswith(name)]
     return begun[:NAMES_MAX] or difflib.get_close_matches(name, known, NAMES_MAX, CUTOFF)
+
+
+def hint(what: str, name: str, names: Iterable[str]) -> None:
+    """Tell who gets an empty answer which name may have been meant, where there is none like the one that was given."""
+    known = list(names)
+    if name not in known and (found := nearest(name, known)):
+        typer.echo(f"merlin: there is no {what} {name!r}: did you mean {' or '.join(found)}?", err=True)
 
 
 def runs(state_root: str | None) -> list[str]:

@@ -23,14 +23,16 @@ from hypothesis import strategies as st
 from eventlog import FileLog
 from merlin_es.commands import Reserve
 from merlin_es.errors import Busy, LeaseLost, NotFound, Refused, TimedOut, Usage
+from merlin_es.hosts import ProcessId
 from merlin_es.lock_probe import require_locks, require_locks_once
-from merlin_es.resources import Leases
+from merlin_es.observer import BELIEVED_S
+from merlin_es.resources import REAP_EVERY_S, Leases
 from projections import checkpoint
 from projections.events import lease as e
 from projections.events.base import Recorded
 from projections.files import rebuild
 from projections.layout import RESOURCES, StateLayout, catalog_path, leases_path
-from projections.lease_state import NOTHING, Liveness, Pool, Waiter
+from projections.lease_state import NOTHING, Liveness, Pool, Process, Waiter
 from projections.leases import evolve
 from tests.conftest import Figure
 from tests.examples import unsynced
@@ -225,6 +227,22 @@ def test_calls_that_last_a_moment_can_together_say_that_a_lease_of_another_boot_
     for boottime_s, is_held in ((5.0, True), (60.0, True), (65.5, False)):
         leases = leases_at(tmp_path, Clock(OTHER_BOOT, boottime_s))  # A process of its own, which forgets all.
         assert bool(leases.state().leases) == is_held
+
+
+def test_nobody_is_refused_for_somebody_who_has_died_since_the_dead_were_put_away(tmp_path: Path) -> None:
+    clock = Clock()
+    mortal = ProcessId(17, 170, BOOT)
+    clock.alive.add(mortal)
+    leases = leases_at(tmp_path, clock)
+    held = Liveness(60.0, process=Process(mortal.pid, mortal.started, mortal.boot_id))
+    leases.reserve(Reserve("claim-00000000a1", "ada", "", ("u250",), liveness=held))
+    with pytest.raises(Busy):
+        leases.reserve(wish("bob", "u250"))
+    leases.take()
+    clock.alive.clear()
+    clock.boottime_s += (BELIEVED_S + REAP_EVERY_S) / 2
+    [lease] = leases.reserve(wish("bob", "u250"))
+    assert lease.owner == "bob"
 
 
 def test_a_lost_run_keeps_its_leases_for_a_while_and_an_ended_one_does_not(tmp_path: Path) -> None:

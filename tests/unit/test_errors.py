@@ -140,6 +140,16 @@ def test_who_mistypes_a_name_is_told_of_the_near_ones(
         assert f"did you mean `{name}`" in near(type_, words), words
     assert "did you mean run.started" in near(type_, f"ray wait {run} run.startd")
     assert "did you mean" not in near(type_, "ray jobs status nothing-like-it")
+    for words, name in (
+        ("ray events --type run.startd", "run.started"),
+        ("ray resources history u205", "u250"),
+        ("ray resources who u205", "u250"),
+        ("ray resources list u205", "u250"),
+    ):
+        done = type_(*words.split())
+        assert (done.code, done.err.splitlines()[-1].startswith("merlin: there is no ")) == (0, True), words
+        assert f"did you mean {name}" in done.err
+    assert type_(*["ray", "events", "--type", "run.started", "--type", "claim.*"]).err == ""
 
 
 def test_no_hint_makes_an_error_of_an_error() -> None:
