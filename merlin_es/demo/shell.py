@@ -35,7 +35,7 @@ class Shell:
         """Type a command and give what it printed; raises Failed, with `mend`. `-3` shows the last three lines."""
         text = as_typed(words, self._screen.width)
         self._screen.typed(text)
-        with self._screen.waiting(waits_for or words[0]):
+        with self._screen.waiting(waits_for or " ".join(words[:3])):
             printed, ended = self._run(words, lines)
         self._screen.line()
         if ended != code:

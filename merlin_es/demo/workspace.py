@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from merlin_es.errors import MerlinError, Usage
+from merlin_es.errors import HeadFailed, MerlinError, Usage
+from merlin_es.ray_adapter.head_files import temp_dir_for
 from merlin_es.settings import SETTINGS
 from merlin_es.targetgen.repository import GitFailed, Repository
 
@@ -39,9 +40,8 @@ class Workspace:
 
     def remove_what_lies_elsewhere(self) -> None:
         """Remove what Ray keeps of its sessions, where the path of the state root was too long for its sockets."""
-        record = self.state / "cluster" / "bootstrap.json"
-        if record.is_file() and (temp_dir := json.loads(record.read_text(encoding="utf-8"))["temp_dir"]):
-            elsewhere = Path(temp_dir).parent
+        with suppress(HeadFailed):  # It is somebody else's, and stays.
+            elsewhere = temp_dir_for(self.state / "cluster" / "head").parent
             if not elsewhere.is_relative_to(self.top.resolve()):
                 shutil.rmtree(elsewhere, ignore_errors=True)
 

@@ -53,6 +53,17 @@ def clone(tmp_path: Path) -> Path:
     return clone
 
 
+def sessions_of(top: Path) -> Path:
+    """Give where Ray keeps the sessions of a workspace whose path is too long for its sockets."""
+    temp_dir = temp_dir_for(top / "build/generated/ray/cluster/head")
+    assert not temp_dir.is_relative_to(top)
+    return temp_dir
+
+
+def status(clone: Path) -> str:
+    return subprocess.check_output(["git", "status", "--porcelain"], cwd=clone, text=True)
+
+
 def environment(places: Path) -> Mapping[str, str]:
     """Give the environment of a new user, whose `python3` has what Merlin needs, so that nothing is fetched."""
     places.mkdir()
@@ -66,7 +77,7 @@ def test_the_first_command_of_the_readme_does_the_main_job_from_a_clean_clone(
     clone: Path, tmp_path: Path, figure: Figure
 ) -> None:
     command = re.findall(r"^\$ (.*)$", (clone / "README.md").read_text(), re.MULTILINE)[0]
-    variables = environment(tmp_path / "places")
+    variables, before = environment(tmp_path / "places"), status(clone)
     demo = subprocess.run(
         ["bash", "-c", command], cwd=clone, env=variables, capture_output=True, text=True, check=False
     )
@@ -76,8 +87,10 @@ def test_the_first_command_of_the_readme_does_the_main_job_from_a_clean_clone(
     assert "\x1b" not in demo.stdout
     assert "Traceback" not in demo.stdout + demo.stderr
     [top] = (tmp_path / "places").iterdir()
-    assert head_processes(temp_dir_for(top / "build/generated/ray/cluster/head")) == []
-    assert subprocess.check_output(["git", "status", "--porcelain"], cwd=clone, text=True) == ""
+    sessions = sessions_of(top)
+    assert head_processes(sessions) == []
+    sessions.parent.rmdir()  # To ask for it was to make it; there is nothing in it.
+    assert status(clone) == before
     *looks, removal = re.findall(r"^\$ (.*)$", ending, re.MULTILINE)
     assert len(looks) > 5
     looked = subprocess.run(
@@ -102,7 +115,7 @@ def test_who_interrupts_the_demo_again_and_again_while_the_head_starts_leaves_no
     )
     until(lambda: list(places.glob("*/build/generated/ray/cluster/head/head.log")))
     [top] = places.iterdir()
-    temp_dir = temp_dir_for(top / "build/generated/ray/cluster/head")
+    temp_dir = sessions_of(top)
     until(lambda: head_processes(temp_dir))
     os.killpg(demo.pid, signal.SIGINT)
     assert demo.stderr
@@ -115,3 +128,4 @@ def test_who_interrupts_the_demo_again_and_again_while_the_head_starts_leaves_no
     assert f"`rm -rf {top}` removes them" in rest
     assert "Traceback" not in rest
     assert head_processes(temp_dir) == []
+    assert not temp_dir.parent.exists()
