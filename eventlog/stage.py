@@ -194,7 +194,7 @@ def _readable(line: bytes, event_type: str) -> Event:
 def _not_finite(value: Any) -> bool:  # noqa: ANN401  it is data of anybody's
     """Tell whether a float in `value` would silently have become null."""
     kind = type(value)
-    if value is None or kind in _NO_FLOATS:
+    if kind in _NO_FLOATS:
         return False
     if isinstance(value, float):
         return not math.isfinite(value)
@@ -234,7 +234,7 @@ def _restart_counter() -> None:
     _counter = itertools.count(noise >> 26)
 
 
-_NO_FLOATS = frozenset({str, int, bool})
+_NO_FLOATS = frozenset({str, int, bool, type(None)})
 _LISTS = frozenset({list, tuple})
 _second = (0, "1970-01-01T00:00:00")
 _middle = ""

@@ -102,8 +102,10 @@ class Bells:
         """Open the bell of somebody else, and keep it open: who goes round in a line rings the same ones again."""
         if len(self._rung) >= RUNG_MAX:
             self._forget(next(iter(self._rung)))
-        self._rung[name] = fd = os.open(f"{self._directory}/{name}", os.O_WRONLY | os.O_NONBLOCK)
-        return fd
+        fd = os.open(f"{self._directory}/{name}", os.O_WRONLY | os.O_NONBLOCK)
+        if (kept := self._rung.setdefault(name, fd)) != fd:
+            os.close(fd)  # Another thread has been faster.
+        return kept
 
     def _forget(self, name: str) -> None:
         if (fd := self._rung.pop(name, None)) is not None:

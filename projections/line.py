@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from projections.lease_state import Claim, Key, Resources
+from projections.lease_state import OVERTAKEN_MAX, Claim, Key, Resources
 
 
 def in_line(state: Resources) -> list[Claim]:
-    """Give those who wait, the next one first."""
-    return sorted(state.claims.values(), key=_rank)
+    """Give those who wait, the next one first. They are kept in the order in which they came, which often is that."""
+    claims = list(state.claims.values())
+    for claim in claims:
+        if claim.priority != claims[0].priority or claim.overtaken >= OVERTAKEN_MAX:
+            return sorted(claims, key=_rank)
+    return claims
 
 
 def next_grant(state: Resources) -> tuple[Claim, tuple[str, ...]] | None:

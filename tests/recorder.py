@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -155,8 +156,9 @@ class Proof:
 def prove(kept: Path, *roots: Path) -> Proof:
     """Compare all that was kept with what the logs of these state roots, and of target directories, come to."""
     proof = Proof()
-    for place in sorted(kept.iterdir()):
-        _prove_stream(proof, *_open(Path(unquote(place.name)), roots), place)
+    with tempfile.TemporaryDirectory() as snapshots:  # None that another fold, changed by a line, has left.
+        for place in sorted(kept.iterdir()):
+            _prove_stream(proof, *_open(Path(unquote(place.name)), roots, Path(snapshots)), place)
     return proof
 
 
@@ -179,18 +181,22 @@ def _prove_stream(proof: Proof, base: Path, past: Past, stream: str, place: Path
     proof.differences += [f"{stream} has no event {head}, which was published" for head in set(versions) - heads]
 
 
-def _open(base: Path, roots: Sequence[Path]) -> tuple[Path, Past, str]:
+def _open(base: Path, roots: Sequence[Path], top: Path) -> tuple[Path, Past, str]:
     """Give the past of the stream whose log lies in `base`, and its name."""
     for root in roots:
         if base.is_relative_to(root):
             log = FileLog(StateLayout(root))
             stream = next(each for each in log.streams() if log.path(each).parent == base)
-            return base, Past(log, root, Snapshots(log, root, every=VIEWS), lambda: datetime.now(UTC)), stream
+            return (
+                base,
+                Past(log, root, Snapshots(log, top / place_of(top, root).name, every=VIEWS), lambda: datetime.now(UTC)),
+                stream,
+            )
     layout = TargetLayout(base)
     log, found = FileLog(layout), layout.stream()
     assert found is not None
     folds = execution_folds(lambda digest: json.loads((eventlog.BlobStore(base / "blobs")).get(digest)))
-    snapshots = Snapshots(log, roots[0], every=VIEWS, projections=folds.projection_of)
+    snapshots = Snapshots(log, top, every=VIEWS, projections=folds.projection_of)
     return base, Past(log, base, snapshots, lambda: datetime.now(UTC), folds), found
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from projections.projection import run_json
 from tests.e2e.lab import Lab, until
 from tests.e2e.test_ray_recipes import supervisor_of
 from tests.e2e.test_targetgen_on_ray import ANSWERS, Workshop, ended
@@ -86,10 +88,10 @@ class Recorded(Lab):
         return run_id
 
     def rest(self, run_id: str, *statuses: str) -> dict[str, Any]:
-        """Wait until a run has one of these statuses, by itself; gives its record as it was published."""
+        """Wait until a run has one of these statuses, by itself; gives its record, as its log has it."""
         wanted = statuses or tuple(RESTS)
-        until(lambda: self.record_file(run_id)["status"] in wanted)
-        return self.record_file(run_id)
+        until(lambda: self.merlin.ledger.run(run_id).status in wanted)
+        return run_json(self.merlin.ledger.run(run_id))
 
     def begins(self, run_id: str) -> dict[str, Any]:
         """Wait until the command of a run is executed."""
@@ -97,25 +99,33 @@ class Recorded(Lab):
 
     @contextmanager
     def reconcilers(self, failpoints: Sequence[str]) -> Iterator[None]:
-        """Have a loop go on, and others that wait; each but the last dies at its failpoint, and the next takes over."""
+        """Have a loop go on; each but the last dies at its failpoint, and then somebody starts the next."""
+        over, self.died = threading.Event(), 0
+        keeper = threading.Thread(target=self._keep_loops, args=((*failpoints, ""), over))
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
+
+    def _keep_loops(self, failpoints: Sequence[str], over: threading.Event) -> None:
         argv = [sys.executable, "-m", "merlin_es", "ray", "--state-root", str(self.root), "reconcile"]
-        loops = [
-            subprocess.Popen(
+        for failpoint in failpoints:
+            loop = subprocess.Popen(
                 argv,
                 cwd=self.work,
                 env=self.environment(failpoint),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            for failpoint in (*failpoints, "")
-        ]
-        try:
-            yield
-            self.died = sum(loop.poll() == -signal.SIGKILL for loop in loops)
-        finally:
-            for loop in loops:
-                loop.kill()
-                loop.wait()
+            while loop.poll() is None and not over.wait(0.1):
+                pass
+            self.died += loop.poll() == -signal.SIGKILL
+            loop.kill()
+            loop.wait()
+            if over.is_set():
+                return
 
 
 def submission(target: str) -> tuple[str, ...]:
@@ -199,7 +209,6 @@ def submitter_dies(lab: Recorded, failpoint: str) -> None:
 def submitted_after_all(lab: Recorded) -> None:
     """What somebody died over has completed, once."""
     for run_id in [each for each, kind in lab.kinds.items() if kind in (SUBMITTER_KILLED, RETRIED)]:
-        until(lambda: (lab.root / "runs" / run_id / "run_record.json").exists())  # noqa: B023  used at once
         assert lab.rest(run_id, "completed", "failed")["status"] == "completed"
         assert lab.types(run_id).count("run.submitted") == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from eventlog import FileLog
 from merlin_es import bootstrap
 from merlin_es.asking import Asking, Wish
+from merlin_es.bells import Bells
 from merlin_es.commands import Reserve
 from merlin_es.errors import LeaseLost
 from merlin_es.settings import Settings
@@ -121,6 +123,23 @@ def test_a_wish_that_could_be_torn_is_not_put_into_the_pipe(tmp_path: Path) -> N
     leases.take()
     assert not leases.asking.ask(Wish("bob@lab", wish("bob", *(f"a-key-with-a-long-name-{n:06}" for n in range(200)))))
     assert leases.asking.heard() == []
+
+
+def test_a_bell_is_rung_again_and_again_and_taken_down_when_nobody_listens_any_more(tmp_path: Path) -> None:
+    mine, other = Bells(tmp_path, unsynced()), Bells(tmp_path, unsynced())
+    with other.one() as bell:
+        for _ in range(3):
+            mine.ring(bell.name)
+            assert bell.wait(LIMIT_S)
+            assert not bell.wait(0)
+    path = tmp_path / RESOURCES / "bells" / bell.name
+    assert path.exists()
+    assert bell._fd is not None
+    os.close(bell._fd)  # As when who waited is killed: the name stays.
+    bell._fd = None
+    mine.ring(bell.name)
+    assert not path.exists()
+    mine.ring(bell.name)
 
 
 def test_a_log_that_skipped_what_its_caller_had_read_still_knows_its_keys(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from soaking.place import EXAMPLES, KEYS, Place
 REST_LIMIT_S = 900.0
 PATIENCE_S = 60.0
 """For what runs to end by itself."""
+OF_THE_HOST = frozenset({"versions", "file system", "fsync", "disk space"})
+"""What the doctor looks at that no soak can help: a lab may be made on any disk."""
 OVER = frozenset({"completed", "failed", "cancelled", "error", "dry_run"})
 
 
@@ -51,9 +54,12 @@ def checks(place: Place) -> Iterator[tuple[str, bool, str]]:
     """Let the product check itself: what was asked, whether the answer is clean, and what it said."""
     mended = place.merlin("ray", "doctor", "--fix").stdout
     yield "doctor --fix", True, "\n".join(line for line in mended.splitlines() if line.startswith("fixed"))
-    for words in (("rebuild", "--check"), ("verify", "--all"), ("doctor",)):
+    for words in (("rebuild", "--check"), ("verify", "--all")):
         done = place.merlin("ray", *words)
-        yield " ".join(words), done.returncode == 0, done.stdout + done.stderr
+        yield " ".join(words), done.returncode == 0, done.stdout[-2000:] + done.stderr
+    found = json.loads(place.merlin("ray", "doctor", "-o", "json").stdout)
+    bad = [each for each in found if each["severity"] in ("warning", "error") and each["check"] not in OF_THE_HOST]
+    yield "doctor", not bad, "\n".join(f"{each['severity']} {each['check']}: {each['what']}" for each in bad)
     for directory in executions(place):
         place.merlin("targetgen", "rebuild", "--target-dir", str(directory))
         done = place.merlin("targetgen", "rebuild", "--check", "--target-dir", str(directory))
