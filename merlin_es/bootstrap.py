@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from merlin_es.app import Merlin
+    from merlin_es.chronicles import Chronicle
     from merlin_es.clusters import Clusters
     from merlin_es.custody import Custody
     from merlin_es.doctor.examination import Doctor
@@ -258,8 +259,21 @@ def past(settings: Settings) -> Past:
     from merlin_es.past import Past
     from projections.snapshots import Snapshots
 
-    log = ledger(settings).log
-    return Past(log, settings.state_root, Snapshots(log, settings.state_root), lambda: datetime.now(UTC))
+    log, _ = _log(settings)
+    return Past(log, settings.state_root, lambda: datetime.now(UTC), Snapshots(log, settings.state_root))
+
+
+def chronicle(settings: Settings) -> Chronicle:
+    """Open what was recorded in a state root, to be looked at."""
+    from merlin_es.chronicles import Chronicle
+
+    return Chronicle(_log(settings)[0], settings.state_root, lambda: datetime.now(UTC))
+
+
+def chronicle_of(settings: Settings, name: str) -> tuple[Chronicle, str]:
+    """Open what was recorded where something is, and give its name there, as `past_of` does."""
+    known = chronicle(settings)
+    return (known, name) if _lies_here(settings, known, name) else past_of(settings, name)
 
 
 def past_of(settings: Settings, name: str) -> tuple[Past, str]:
@@ -272,9 +286,8 @@ def past_of(settings: Settings, name: str) -> tuple[Past, str]:
     from projections.snapshots import Snapshots
 
     known = past(settings)
-    place = Path(settings.workspace, name)
-    directory = next((each for each in (place, *place.parents) if os.path.isfile(each / LOG_NAME)), None)  # noqa: PTH113  that of Path raises for what cannot be a name
-    if directory is None or directory.is_relative_to(settings.state_root) or (is_run_id(name) and known.knows(name)):
+    place, directory = Path(settings.workspace, name), _directory_of(settings, name)
+    if directory is None or _lies_here(settings, known, name):
         return known, name
     there = target_directory(settings, directory)
     stream = there.stream
@@ -282,9 +295,20 @@ def past_of(settings: Settings, name: str) -> tuple[Past, str]:
         return known, name
     folds = execution_folds(there.bundle_document)
     snapshots = Snapshots(there.log, settings.state_root, projections=folds.projection_of)
-    return Past(
-        there.log, directory, snapshots, lambda: datetime.now(UTC), folds
-    ), stream if place == directory else str(place)
+    known = Past(there.log, directory, lambda: datetime.now(UTC), snapshots, folds)
+    return known, stream if place == directory else str(place)
+
+
+def _directory_of(settings: Settings, name: str) -> Path | None:
+    """Give the directory with a log that a path lies in; None when it lies in none, or is no path."""
+    place = Path(settings.workspace, name)
+    return next((each for each in (place, *place.parents) if os.path.isfile(each / LOG_NAME)), None)  # noqa: PTH113  that of Path raises for what cannot be a name
+
+
+def _lies_here(settings: Settings, known: Chronicle, name: str) -> bool:
+    directory = _directory_of(settings, name)
+    is_elsewhere = directory is not None and not directory.is_relative_to(settings.state_root)
+    return not is_elsewhere or (is_run_id(name) and known.knows(name))
 
 
 def forks(settings: Settings) -> Forks:

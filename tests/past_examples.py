@@ -72,7 +72,7 @@ def record(
 def past_of(root: Path, log: FileLog | None = None, *, every: int = 512, now: datetime = BEGIN) -> Past:
     """Look back on a state root at a time that tests know."""
     log = log or log_in(root)
-    return Past(log, root, Snapshots(log, root, every=every), lambda: now)
+    return Past(log, root, lambda: now, Snapshots(log, root, every=every))
 
 
 def a_life(root: Path) -> Past:

@@ -189,7 +189,7 @@ def _open(base: Path, roots: Sequence[Path], top: Path) -> tuple[Path, Past, str
             stream = next(each for each in log.streams() if log.path(each).parent == base)
             return (
                 base,
-                Past(log, root, Snapshots(log, top / place_of(top, root).name, every=VIEWS), lambda: datetime.now(UTC)),
+                Past(log, root, lambda: datetime.now(UTC), Snapshots(log, top / place_of(top, root).name, every=VIEWS)),
                 stream,
             )
     layout = TargetLayout(base)
@@ -197,7 +197,7 @@ def _open(base: Path, roots: Sequence[Path], top: Path) -> tuple[Path, Past, str
     assert found is not None
     folds = execution_folds(lambda digest: json.loads((eventlog.BlobStore(base / "blobs")).get(digest)))
     snapshots = Snapshots(log, top, every=VIEWS, projections=folds.projection_of)
-    return base, Past(log, base, snapshots, lambda: datetime.now(UTC), folds), found
+    return base, Past(log, base, lambda: datetime.now(UTC), snapshots, folds), found
 
 
 def _is_other(stream: str, kept: Mapping[str, bytes], view: Mapping[str, bytes]) -> bool:

@@ -15,8 +15,8 @@ from projections.layout import RUN_REQUEST
 
 if TYPE_CHECKING:
     from eventlog import Event
+    from merlin_es.chronicles import Chronicle
     from merlin_es.moments import Point
-    from merlin_es.past import Past
     from projections.history import Change
 
 NameArgument = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or the name of a stream.")]
@@ -149,7 +149,7 @@ def note(point: Point) -> None:
         typer.echo(f"merlin: {point.note}", err=True)
 
 
-def note_gone(past: Past) -> None:
+def note_gone(past: Chronicle) -> None:
     """Tell people of which executions nothing can be shown, and what to do."""
     for directory, run_id in past.elsewhere.gone.items():
         typer.echo(

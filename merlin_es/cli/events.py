@@ -46,9 +46,9 @@ def events(
         raise Usage("what is followed has no end, and a list of JSON has one: give -o jsonl")
     where = settings(context)
     if name is None:
-        past = bootstrap.past(where)
+        past = bootstrap.chronicle(where)
     else:
-        past, name = bootstrap.past_of(where, name)
+        past, name = bootstrap.chronicle_of(where, name)
     timeline = past.timeline(name, since)
     shown = screen()
     own = None if name is None else timeline.streams()[0]

@@ -37,7 +37,7 @@ def past_of(desk: Desk, root: Path) -> tuple[Past, str]:
     place = desk.opened()
     folds = execution_folds(place.bundle_document)
     snapshots = Snapshots(place.log, root, every=4, projections=folds.projection_of)
-    return Past(place.log, place.path, snapshots, lambda: BEGIN, folds), str(place.stream)
+    return Past(place.log, place.path, lambda: BEGIN, snapshots, folds), str(place.stream)
 
 
 def forked(desk: Desk, seq: int, chosen: dict[str, str]) -> Desk:

@@ -250,7 +250,7 @@ def test_every_value_that_a_field_ever_had_is_named_and_no_other(history: list[r
     for happened in [requested(), *history]:
         log.append(STREAM, [happened.recorded_by("ada@lab", "cli")])
     snapshots = Snapshots(log, Path("/nowhere"), every=10**9)
-    past = Past(log, Path("/nowhere"), snapshots, lambda: BEGIN)  # type: ignore[arg-type]  # one in memory does too
+    past = Past(log, Path("/nowhere"), lambda: BEGIN, snapshots)  # type: ignore[arg-type]  # one in memory does too
     states: list[dict[str, Any]] = [dict(documents(STREAM, after)) for _, _, after in snapshots.steps(STREAM)]
     for name in (f"runs/{RUN}/run_request.json", f"runs/{RUN}/run_record.json"):
         for key in {key for each in states for key in each[name]}:

@@ -204,7 +204,7 @@ class Counting:
 def test_a_step_in_a_long_log_folds_nothing_and_a_jump_one_stretch(tmp_path: Path, figure: Figure) -> None:
     past = long_past(tmp_path, 5_000)
     counting = Counting(past.log)
-    past = Past(counting, tmp_path, Snapshots(counting, tmp_path), past.now)  # type: ignore[arg-type]  # it is one, and counts
+    past = Past(counting, tmp_path, past.now, Snapshots(counting, tmp_path))  # type: ignore[arg-type]  # it is one, and counts
     walk = Walk(past, STREAM)
     for _ in walk.warm():
         pass

@@ -92,6 +92,15 @@ def test_a_list_from_a_fresh_index_imports_nothing_heavy(verbs: Verbs, output: s
     assert not imported & HEAVY
 
 
+def test_who_looks_at_events_waits_for_no_fold(verbs: Verbs) -> None:
+    verbs.imported("resources", "reserve", "slot8", "--owner", "ada")
+    for words in ((), (verbs.run_id,), ("resources", "--since", "1h"), (verbs.run_id, "-o", "jsonl")):
+        imported, text = verbs.imported("events", *words)
+        assert text, words
+        assert not imported & HEAVY, words
+        assert "projections.run_record" not in imported, words
+
+
 def test_where_the_settings_come_from_is_shown_without_what_is_heavy(verbs: Verbs) -> None:
     imported, text = verbs.imported("settings", group=None)
     assert "MERLIN_FSYNC" in text

@@ -73,7 +73,7 @@ def _view_row(directory: Path, past: Past, whole: dict[str, Turn], rounds: int, 
 def _past(root: Path, count: int) -> Past:
     with_long_run(root, count)
     log = FileLog(StateLayout(root))
-    return Past(log, root, Snapshots(log, root), lambda: datetime.now(UTC))
+    return Past(log, root, lambda: datetime.now(UTC), Snapshots(log, root))
 
 
 def _why(past: Past) -> None:
