@@ -43,6 +43,8 @@ def main() -> int:
     """Measure some families, or all, and print what came of it."""
     options = _options()
     begin = time.monotonic()
+    if options.dir is not None:
+        Path(options.dir).mkdir(parents=True, exist_ok=True)
     promised = {budget.family for budget in BUDGETS}
     families = options.families or sorted(promised if options.write else FAMILIES)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir) as name:
