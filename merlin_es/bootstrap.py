@@ -273,7 +273,7 @@ def chronicle(settings: Settings) -> Chronicle:
 def chronicle_of(settings: Settings, name: str) -> tuple[Chronicle, str]:
     """Open what was recorded where something is, and give its name there, as `past_of` does."""
     known = chronicle(settings)
-    return (known, name) if _lies_here(settings, known, name) else past_of(settings, name)
+    return (known, name) if _elsewhere(settings, known, name) is None else past_of(settings, name)
 
 
 def past_of(settings: Settings, name: str) -> tuple[Past, str]:
@@ -286,8 +286,8 @@ def past_of(settings: Settings, name: str) -> tuple[Past, str]:
     from projections.snapshots import Snapshots
 
     known = past(settings)
-    place, directory = Path(settings.workspace, name), _directory_of(settings, name)
-    if directory is None or _lies_here(settings, known, name):
+    directory = _elsewhere(settings, known, name)
+    if directory is None:
         return known, name
     there = target_directory(settings, directory)
     stream = there.stream
@@ -295,20 +295,18 @@ def past_of(settings: Settings, name: str) -> tuple[Past, str]:
         return known, name
     folds = execution_folds(there.bundle_document)
     snapshots = Snapshots(there.log, settings.state_root, projections=folds.projection_of)
-    known = Past(there.log, directory, lambda: datetime.now(UTC), snapshots, folds)
-    return known, stream if place == directory else str(place)
-
-
-def _directory_of(settings: Settings, name: str) -> Path | None:
-    """Give the directory with a log that a path lies in; None when it lies in none, or is no path."""
     place = Path(settings.workspace, name)
-    return next((each for each in (place, *place.parents) if os.path.isfile(each / LOG_NAME)), None)  # noqa: PTH113  that of Path raises for what cannot be a name
+    own = Past(there.log, directory, lambda: datetime.now(UTC), snapshots, folds)
+    return own, stream if place == directory else str(place)
 
 
-def _lies_here(settings: Settings, known: Chronicle, name: str) -> bool:
-    directory = _directory_of(settings, name)
-    is_elsewhere = directory is not None and not directory.is_relative_to(settings.state_root)
-    return not is_elsewhere or (is_run_id(name) and known.knows(name))
+def _elsewhere(settings: Settings, known: Chronicle, name: str) -> Path | None:
+    """Give the directory with a log, outside of the state root, that a path lies in; None of a run or no path."""
+    place = Path(settings.workspace, name)
+    found = next((each for each in (place, *place.parents) if os.path.isfile(each / LOG_NAME)), None)  # noqa: PTH113  that of Path raises for what cannot be a name
+    if found is None or found.is_relative_to(settings.state_root) or (is_run_id(name) and known.knows(name)):
+        return None
+    return found
 
 
 def forks(settings: Settings) -> Forks:

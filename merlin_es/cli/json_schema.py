@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -104,8 +104,3 @@ def _always_there(info: Any, seen: set[type]) -> Iterator[tuple[str, frozenset[s
         for each in part if isinstance(part, tuple) else (part,):
             if isinstance(each, inspect.Type):
                 yield from _always_there(each, seen)
-
-
-def all_ids() -> Mapping[str, str]:
-    """Give the id of every schema, by the verb that it is of."""
-    return {verb: id_of(verb) for verb in SHAPES}
