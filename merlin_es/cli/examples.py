@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 RUN: Final = "npu-20261126031500-1a2b3c4d"
-OTHER_RUN: Final = "npu-20261126041500-5e6f7a8b"
 LEASE: Final = "lease-0a1b2c3d4e"
 CLAIM: Final = "claim-5f6a7b8c9d"
 
