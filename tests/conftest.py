@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ pytest_plugins = ["tests.ray_cluster"]
 
 Figure = Callable[[str], None]
 ID_LENGTH_MAX = 80
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 4 * 2**30
+"""Tests write and sync small files all the time, and none cuts the power, which is what a disk is slow for."""
 
 
 def pytest_configure() -> None:
@@ -22,6 +26,15 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Else each of the thousands of processes that tests start compiles all our code for itself.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if can_be_used(MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def can_be_used(place: Path) -> bool:
+    """Tell whether all that the tests write fits into a place, and programs can be executed there."""
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        return False
+    return shutil.disk_usage(place).free >= ENOUGH_BYTES and not os.statvfs(place).f_flag & os.ST_NOEXEC
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,10 +13,10 @@ import pytest
 
 from merlin_es import bootstrap, processes
 from merlin_es.commands import StartLocal
-from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_processes
+from merlin_es.ray_adapter.heads import find_ray, head_processes
 from projections.layout import CLUSTER
 from tests.e2e.lab import Lab, until, with_token
-from tests.ray_cluster import ENOUGH_FOR_ALL_TESTS, OwnHead, RunningHead
+from tests.ray_cluster import OwnHead, RunningHead
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -103,7 +103,7 @@ def test_a_start_that_was_killed_before_it_was_recorded_leaves_nothing_in_the_wa
 def test_a_job_that_waits_for_longer_than_ray_lets_it_never_started(
     tmp_path: Path, own_head: Callable[..., OwnHead]
 ) -> None:
-    head = own_head(heads=LocalHeads(ENOUGH_FOR_ALL_TESTS, job_start_timeout_s=6))
+    head = own_head(job_start_timeout_s=6)
     lab = Lab(tmp_path, head.dashboard_url, head.token_path)
     ended = lab.ended(lab.submit(*lab.marked(), cpus=640.0, retries_max=1).run_id)
     assert (ended.status, ended.failure_kind, len(ended.attempts)) == ("failed", "never_started", 2)
