@@ -160,12 +160,12 @@ class Lab:
         return content
 
 
-def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
-    """Wait until a condition holds."""
+def until(condition: Callable[[], object], limit_s: float = LIMIT_S, step_s: float = 0.05) -> None:
+    """Wait until a condition holds; look again after `step_s`, which is longer where looking costs something."""
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, f"not so after {limit_s} s"
-        PAUSE.wait(0.05)
+        PAUSE.wait(step_s)
 
 
 def with_token(head: RunningHead) -> dict[str, str]:

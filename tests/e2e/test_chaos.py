@@ -46,7 +46,7 @@ def test_two_hundred_runs_of_eight_processes_end_as_ray_says_each_once(lab: Lab,
                 watcher.communicate()
                 watcher = watch(lab)
         index = lab.build().ledger.index
-        until(lambda: not index.active(), limit_s=1_200)
+        until(lambda: not index.active(), limit_s=1_200, step_s=1.0)
     finally:
         watcher.kill()
         watcher.communicate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,24 @@ from merlin_es import bootstrap, processes
 from merlin_es.commands import StartLocal
 from merlin_es.ray_adapter.heads import find_ray, head_processes
 from projections.layout import CLUSTER
+from tests.conftest import Figure
 from tests.e2e.lab import Lab, until, with_token
-from tests.ray_cluster import OwnHead, RunningHead
+from tests.ray_cluster import OwnHead, RunningHead, cheap_heads, free_place, watched_directory
 
 pytestmark = pytest.mark.xdist_group("ray")
 
 OwnLab = Callable[..., tuple[Lab, OwnHead]]
+
+
+@pytest.fixture(scope="module")
+def spoilt_head() -> Iterator[OwnHead]:
+    """Give a head to those that let it live: what they do to it is over when they are."""
+    with watched_directory() as directory:
+        head = OwnHead(cheap_heads(directory), free_place(directory))
+        try:
+            yield head
+        finally:
+            head.stop()
 
 
 def test_a_head_that_is_killed_and_restarted_has_lost_what_ran_and_nothing_else(own_lab: OwnLab) -> None:
@@ -50,15 +63,20 @@ def test_a_head_that_is_killed_and_restarted_has_lost_what_ran_and_nothing_else(
     assert lab.ended(pending.run_id).status == "cancelled"
 
 
-def test_a_durable_head_keeps_what_it_ran_over_a_kill(own_lab: OwnLab) -> None:
+def test_a_durable_head_keeps_what_it_ran_over_a_kill(own_lab: OwnLab, figure: Figure) -> None:
     lab, head = own_lab(durable=True)
     done = lab.accepted("sh", "-c", "sleep 1; exit 4")
     running = lab.running(lab.submit("sleep", "600").run_id).run_id
     server = lab.merlin.cluster.link().server
     until(lambda: (job := server.job(done)) and job.is_terminal)
     (lab.root / "runs" / done / "witness" / "a1.ended.json").unlink(missing_ok=True)
+    first = head.head
     head.kill()
+    began = time.monotonic()
     head.restart()
+    figure(f"durable head restarted in {time.monotonic() - began:.1f} s")
+    assert head.head.process != first.process
+    assert (head.head.session, head.dashboard_url) == (first.session, first.dashboard_url)
     ended = lab.ended(done)
     assert (ended.status, ended.exit_code) == ("failed", 4)
     ended = lab.ended(running)
@@ -66,8 +84,9 @@ def test_a_durable_head_keeps_what_it_ran_over_a_kill(own_lab: OwnLab) -> None:
     assert ended.failure_kind in ("infrastructure", None)
 
 
-def test_a_head_that_hangs_is_unreachable_within_the_limits(own_lab: OwnLab) -> None:
-    lab, head = own_lab()
+def test_a_head_that_hangs_is_unreachable_within_the_limits(tmp_path: Path, spoilt_head: OwnHead) -> None:
+    head = spoilt_head
+    lab = Lab(tmp_path, head.dashboard_url, head.token_path)
     run = lab.running(lab.submit("sleep", "600").run_id).run_id
     stopped = [
         process
@@ -111,11 +130,10 @@ def test_a_job_that_waits_for_longer_than_ray_lets_it_never_started(
 
 
 def test_a_worker_that_dies_with_its_job_is_a_failure_of_the_infrastructure_and_its_output_is_kept(
-    tmp_path: Path, own_head: Callable[..., OwnHead]
+    tmp_path: Path, spoilt_head: OwnHead
 ) -> None:
-    head = own_head()
-    lab = Lab(tmp_path, head.dashboard_url, head.token_path)
-    with worker(head, tmp_path) as pid:
+    lab = Lab(tmp_path, spoilt_head.dashboard_url, spoilt_head.token_path)
+    with worker(spoilt_head, tmp_path) as pid:
         record = lab.submit("sh", "-c", "echo on the board; sleep 600", resources={"board": 1.0})
         run = lab.running(record.run_id).run_id
         until(lambda: b"on the board" in b"".join(lab.merlin.output(run)))

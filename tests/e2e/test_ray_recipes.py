@@ -22,7 +22,7 @@ from merlin_es.ray_adapter.heads import head_processes
 from projections.events.run import RunEvent
 from projections.run_record import RunRecord
 from tests.conftest import Figure
-from tests.e2e.lab import Lab, until, with_token
+from tests.e2e.lab import PAUSE, Lab, until, with_token
 from tests.ray_cluster import RunningHead
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -40,9 +40,12 @@ else:
 
 def test_a_cancel_that_races_with_the_end_is_told_as_it_went(lab: Lab, figure: Figure) -> None:
     outcomes = []
-    for delay_s in random.Random(3).choices([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], k=6):
-        run = lab.running(lab.submit("sleep", "0.3").run_id).run_id
-        subprocess.run(["sleep", str(delay_s)], check=True)
+    go = "until test -e go-$MERLIN_RUN_ID; do sleep 0.02; done; sleep 0.3"
+    runs = [lab.submit("sh", "-c", go).run_id for _ in range(6)]
+    for run, delay_s in zip(runs, random.Random(3).choices([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], k=6), strict=True):
+        lab.running(run)
+        (lab.work / f"go-{run}").touch()
+        PAUSE.wait(delay_s)
         lab.merlin.cancel(run)
         outcomes.append(lab.ended(run).status)
         said = {job.submission_id: job.status for job in lab.jobs()}[run]

@@ -38,7 +38,7 @@ from pathlib import Path
 import check
 import environment
 environment.ROOT = Path.cwd()
-check.PYTEST = [sys.executable, "-m", "pytest", "-q"]
+check.PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "xdist"]
 sys.exit(check.test([]))
 """
 
@@ -51,7 +51,8 @@ def checked(top: Path, *texts: str) -> subprocess.CompletedProcess[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CHECK_"))}
     return subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        cwd=top, env={**own, "PYTHONPATH": str(ROOT / "tools")}, capture_output=True, text=True,
+        cwd=top, env={**own, "PYTHONPATH": str(ROOT / "tools"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True, text=True,
     )  # fmt: skip
 
 

@@ -49,15 +49,6 @@ def submit(running: RunningHead, submission_id: str, entrypoint: str) -> None:
     assert ask(running, "POST", "/api/jobs/", body)[0] == 200
 
 
-def wait_for_status(running: RunningHead, submission_id: str, *wanted: str) -> None:
-    until = time.monotonic() + LIMIT_S
-    while (answer := ask(running, "GET", f"/api/jobs/{submission_id}")) and json.loads(answer[1])[
-        "status"
-    ] not in wanted:
-        assert time.monotonic() < until, answer
-        time.sleep(0.05)
-
-
 def written_by(path: Path) -> ProcessId:
     """Wait until a process has written its pid there, and name it."""
     until = time.monotonic() + LIMIT_S
@@ -187,22 +178,6 @@ def test_what_a_killed_head_has_left_is_ended(own_head: OwnHeads, tmp_path: Path
     assert not processes.is_alive(stray)
     assert head_processes(own.head.temp_dir) == []
     assert own.stop() == "gone"
-
-
-def test_a_durable_head_remembers_a_finished_job_when_it_was_killed_and_started_again(
-    own_head: OwnHeads, figure: Figure
-) -> None:
-    own = own_head(durable=True)
-    submit(own, "finished", "exit 3")
-    wait_for_status(own, "finished", "FAILED")
-    first = own.head
-    own.kill()
-    began = time.monotonic()
-    own.restart()
-    figure(f"durable head restarted in {time.monotonic() - began:.1f} s")
-    assert own.head.process != first.process
-    assert (own.head.session, own.dashboard_url) == (first.session, first.dashboard_url)
-    assert json.loads(ask(own, "GET", "/api/jobs/finished")[1])["driver_exit_code"] == 3
 
 
 def test_ray_that_ends_at_once_is_quoted_and_not_started_again(tmp_path: Path) -> None:

@@ -95,6 +95,40 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
+class Inside(Shell):
+    """The same without processes, whose starts take most of the time."""
+
+    def __init__(self, top: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        super().__init__(top)
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def type(
+        self, *words: str | bytes, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        with self._monkeypatch.context() as patch, warnings.catch_warnings():
+            patch.chdir(cwd or self.top)
+            patch.setattr(sys, "argv", ["merlin", "ray", *map(os.fsdecode, words)])
+            for name in [name for name in os.environ if name.startswith("MERLIN_")]:
+                patch.delenv(name)
+            for name, value in {"MERLIN_FSYNC": "off", **(env or {})}.items():
+                patch.setenv(name, value)
+            warnings.simplefilter("ignore")
+            with pytest.raises(SystemExit) as done:
+                cli.main()
+        shown = self._capsys.readouterr()
+        assert "\x1b" not in shown.out + shown.err, "no colours in a pipe"
+        return subprocess.CompletedProcess([*words], int(done.value.code or 0), shown.out, shown.err)
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Inside]:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield Inside(tmp_path, monkeypatch, capsys)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 class Here:
     """The same without a process of its own, which takes most of the time."""
 
@@ -111,6 +145,15 @@ class Here:
         assert shown.err.startswith("merlin: ")
         assert len(shown.err.splitlines()) == 3, "what, why, and what to do"
 
+    def explained(self, columns: int, *words: str) -> str:
+        self._monkeypatch.setattr(sys, "argv", ["merlin", "ray", *words, "--help"])
+        self._monkeypatch.setenv("COLUMNS", str(columns))
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        shown = self._capsys.readouterr()
+        assert (done.value.code or 0, shown.err) == (0, "")
+        return shown.out
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Here]:
@@ -123,14 +166,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
-def test_every_verb_explains_itself_and_hides_no_default(shell: Shell, verb: tuple[str, ...]) -> None:
-    for columns in ("80", "200"):
-        done = shell.type(*verb, "--help", env={"COLUMNS": columns})
-        assert done.returncode == 0
-        assert done.stdout.startswith(f"Usage: merlin ray {' '.join(verb)} ")
-        assert max(map(len, done.stdout.splitlines())) <= int(columns), "an example too"
-        assert " ." not in done.stdout, "a bracket was taken for markup"
-    assert not shell.root.exists()
+def test_every_verb_explains_itself_and_hides_no_default(here: Here, verb: tuple[str, ...]) -> None:
+    for columns in (80, 200):
+        text = here.explained(columns, *verb)
+        assert text.startswith(f"Usage: merlin ray {' '.join(verb)} ")
+        assert max(map(len, text.splitlines())) <= columns, "an example too"
+        assert " ." not in text, "a bracket was taken for markup"
+        assert "\x1b" not in text, "no colours in a pipe"
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_a_group_without_a_verb_shows_its_help_where_no_result_is_expected(shell: Shell) -> None:
@@ -225,20 +268,20 @@ def test_a_run_that_is_not_there_is_not_found_and_makes_no_file(
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_submission_without_a_cluster_is_blocked_in_the_lines_of_old(shell: Shell) -> None:
-    done = shell.merlin(*SUBMIT, "--command", "sh -c 'echo \"a  b\"' -x")
+def test_a_submission_without_a_cluster_is_blocked_in_the_lines_of_old(inside: Inside) -> None:
+    done = inside.merlin(*SUBMIT, "--command", "sh -c 'echo \"a  b\"' -x")
     assert (done.returncode, done.stderr) == (5, "")
     assert list(lines(done.stdout)) == ["Run ID", "Status", "Workflow", "Message"]
     found = lines(done.stdout)
     assert found["Status"] == "blocked"
     assert "merlin ray cluster start-local" in found["Message"]
-    status = shell.merlin("jobs", "status", found["Run ID"])
+    status = inside.merlin("jobs", "status", found["Run ID"])
     assert status.returncode == 0
     assert list(lines(status.stdout)) == ["Run ID", "Status", "Workflow", "Target", "Target dir", "Message"]
-    assert lines(status.stdout)["Target dir"] == str(shell.top / "out")
-    record = json.loads(shell.merlin("jobs", "status", found["Run ID"], "-o", "json").stdout)
+    assert lines(status.stdout)["Target dir"] == str(inside.top / "out")
+    record = json.loads(inside.merlin("jobs", "status", found["Run ID"], "-o", "json").stdout)
     assert record["command"] == ["sh", "-c", 'echo "a  b"', "-x"]
-    assert (record["source"], record["engine"], record["workdir"]) == ("manual_cli", "ray", str(shell.top))
+    assert (record["source"], record["engine"], record["workdir"]) == ("manual_cli", "ray", str(inside.top))
 
 
 @pytest.mark.parametrize(
@@ -251,31 +294,31 @@ def test_a_submission_without_a_cluster_is_blocked_in_the_lines_of_old(shell: Sh
         (("--", "sh", "-c", "", "a\nb", "☃"), ["sh", "-c", "", "a\nb", "☃"]),
     ],
 )
-def test_the_command_is_recorded_word_by_word(shell: Shell, words: tuple[str, ...], command: list[str]) -> None:
-    done = shell.merlin(*SUBMIT, "-o", "json", *words)
+def test_the_command_is_recorded_word_by_word(inside: Inside, words: tuple[str, ...], command: list[str]) -> None:
+    done = inside.merlin(*SUBMIT, "-o", "json", *words)
     assert done.returncode == 5
     assert json.loads(done.stdout)["command"] == command
 
 
-def test_a_run_that_was_never_submitted_has_no_output_and_rests(shell: Shell) -> None:
-    run = shell.blocked()
+def test_a_run_that_was_never_submitted_has_no_output_and_rests(inside: Inside) -> None:
+    run = inside.blocked()
     for follow in ((), ("-f",), ("-f", "--tail", "0"), ("--tail", "0")):
-        assert "was never submitted, so it has no output" in shell.refused(3, "jobs", "logs", *follow, run)
+        assert "was never submitted, so it has no output" in inside.refused(3, "jobs", "logs", *follow, run)
     for verb in (("wait",), ("wait", "-t", "0"), ("retry",)):
-        done = shell.merlin("jobs", *verb, run)
+        done = inside.merlin("jobs", *verb, run)
         assert done.returncode == 5
         assert list(lines(done.stdout)) == ["Run ID", "Status", "Message"]
-    assert shell.merlin("artifacts", "list", run).stdout == "No artifacts.\n"
-    assert json.loads(shell.merlin("artifacts", "list", run, "-o", "json").stdout) == []
-    shell.refused(3, "artifacts", "fetch", run, "x")
-    done = shell.merlin("jobs", "cancel", run)
+    assert inside.merlin("artifacts", "list", run).stdout == "No artifacts.\n"
+    assert json.loads(inside.merlin("artifacts", "list", run, "-o", "json").stdout) == []
+    inside.refused(3, "artifacts", "fetch", run, "x")
+    done = inside.merlin("jobs", "cancel", run)
     assert (done.returncode, lines(done.stdout)["Status"]) == (0, "cancelled")
-    assert shell.merlin("jobs", "wait", run).returncode == 9
-    assert "final" in shell.refused(4, "jobs", "retry", run)
+    assert inside.merlin("jobs", "wait", run).returncode == 9
+    assert "final" in inside.refused(4, "jobs", "retry", run)
 
 
-def test_waiting_for_a_submission_that_is_blocked_says_so_once(shell: Shell) -> None:
-    done = shell.merlin(*SUBMIT, "--wait", "--", "true")
+def test_waiting_for_a_submission_that_is_blocked_says_so_once(inside: Inside) -> None:
+    done = inside.merlin(*SUBMIT, "--wait", "--", "true")
     assert done.returncode == 5
     assert list(lines(done.stdout)) == ["Run ID", "Status", "Workflow", "Message"]
 
@@ -294,38 +337,38 @@ def test_waiting_for_a_submission_that_is_blocked_says_so_once(shell: Shell) -> 
     ],
     ids=" ".join,
 )
-def test_a_verb_that_acts_and_has_no_dry_run_refuses_it(shell: Shell, words: tuple[str, ...]) -> None:
-    run = shell.blocked()
-    before = shell.files()
-    message = shell.refused(2, "--dry-run", *(run if word == "RUN" else word for word in words))
+def test_a_verb_that_acts_and_has_no_dry_run_refuses_it(inside: Inside, words: tuple[str, ...]) -> None:
+    run = inside.blocked()
+    before = inside.files()
+    message = inside.refused(2, "--dry-run", *(run if word == "RUN" else word for word in words))
     assert "has no dry run, and nothing was done" in message
-    assert shell.files() == before
+    assert inside.files() == before
 
 
-def test_a_dry_run_of_the_cluster_says_what_would_be_and_records_nothing(shell: Shell) -> None:
-    start = shell.merlin("--dry-run", "cluster", "start-local", "--port", "7000")
+def test_a_dry_run_of_the_cluster_says_what_would_be_and_records_nothing(inside: Inside) -> None:
+    start = inside.merlin("--dry-run", "cluster", "start-local", "--port", "7000")
     assert list(lines(start.stdout)) == ["Cluster", "Status", "Address", "Dashboard", "Message"]
     assert (lines(start.stdout)["Status"], lines(start.stdout)["Address"]) == ("dry_run", "127.0.0.1:7000")
-    attach = shell.merlin("--dry-run", "cluster", "attach", "http://127.0.0.1:1", "-o", "json")
+    attach = inside.merlin("--dry-run", "cluster", "attach", "http://127.0.0.1:1", "-o", "json")
     assert json.loads(attach.stdout)["status"] == "dry_run"
-    stop = shell.merlin("--dry-run", "cluster", "stop")
+    stop = inside.merlin("--dry-run", "cluster", "stop")
     assert lines(stop.stdout)["Status"] == "not_started"
     assert (start.returncode, attach.returncode, stop.returncode) == (0, 0, 0)
-    assert not shell.root.exists()
+    assert not inside.root.exists()
 
 
-def test_a_dry_run_of_the_rest_reads_or_is_recorded_as_one(shell: Shell) -> None:
-    done = shell.merlin("--dry-run", *SUBMIT, "--wait", "--", "true")
+def test_a_dry_run_of_the_rest_reads_or_is_recorded_as_one(inside: Inside) -> None:
+    done = inside.merlin("--dry-run", *SUBMIT, "--wait", "--", "true")
     assert (done.returncode, lines(done.stdout)["Status"]) == (0, "dry_run")
-    run = shell.blocked()
-    (shell.root / "runs" / run / "run_record.json").unlink()
-    before = shell.files()
+    run = inside.blocked()
+    (inside.root / "runs" / run / "run_record.json").unlink()
+    before = inside.files()
     for words in (("jobs", "status", run), ("jobs", "list"), ("artifacts", "list", run), ("cluster", "status")):
-        assert shell.merlin("--dry-run", *words).returncode == 0
-    rebuild = shell.merlin("--dry-run", "rebuild")
+        assert inside.merlin("--dry-run", *words).returncode == 0
+    rebuild = inside.merlin("--dry-run", "rebuild")
     assert rebuild.returncode == 4
     assert "run_record.json" in rebuild.stdout
-    after = {path: content for path, content in shell.files().items() if "index" not in path.name}
+    after = {path: content for path, content in inside.files().items() if "index" not in path.name}
     assert after == {path: content for path, content in before.items() if "index" not in path.name}
 
 
@@ -339,16 +382,16 @@ RUN_FIELDS = {
 }
 
 
-def test_json_has_the_fields_of_the_files_of_old(shell: Shell) -> None:
-    run = shell.blocked()
+def test_json_has_the_fields_of_the_files_of_old(inside: Inside) -> None:
+    run = inside.blocked()
     for verb in ("status", "stop", "start-local"):
-        found = json.loads(shell.merlin("--dry-run", "cluster", verb, "-o", "json").stdout)
+        found = json.loads(inside.merlin("--dry-run", "cluster", verb, "-o", "json").stdout)
         assert found.keys() >= CLUSTER_FIELDS
         assert (found["cluster_name"], found["managed_by"]) == ("merlin-local", "merlin-raycp")
     for words in (("status", run), ("wait", run), ("retry", run), ("cancel", run), ("status", "--cached", run)):
-        assert json.loads(shell.merlin("jobs", *words, "-o", "json").stdout).keys() >= RUN_FIELDS
-    assert json.loads(shell.merlin("jobs", "list", "-o", "json").stdout)[0]["run_id"] == run
-    assert {row["state"] for row in json.loads(shell.merlin("rebuild", "-o", "json").stdout)} <= {"same", "written"}
+        assert json.loads(inside.merlin("jobs", *words, "-o", "json").stdout).keys() >= RUN_FIELDS
+    assert json.loads(inside.merlin("jobs", "list", "-o", "json").stdout)[0]["run_id"] == run
+    assert {row["state"] for row in json.loads(inside.merlin("rebuild", "-o", "json").stdout)} <= {"same", "written"}
 
 
 def test_a_host_without_ray_says_so_and_blocks(shell: Shell) -> None:
@@ -378,11 +421,11 @@ def test_a_host_without_ray_says_so_and_blocks(shell: Shell) -> None:
     assert there_now["Status"] == "not_started", "what is on this host is asked, not remembered"
 
 
-def test_a_state_root_that_is_none_is_refused_by_every_verb(shell: Shell) -> None:
-    shell.root.touch()
+def test_a_state_root_that_is_none_is_refused_by_every_verb(inside: Inside) -> None:
+    inside.root.touch()
     for verb in (("jobs", "list"), ("cluster", "status"), ("cluster", "start-local"), ("rebuild",), ("reconcile",)):
-        assert "is no directory" in shell.refused(2, *verb)
-    empty = shell.type("--state-root", "", "jobs", "list")
+        assert "is no directory" in inside.refused(2, *verb)
+    empty = inside.type("--state-root", "", "jobs", "list")
     assert (empty.returncode, empty.stdout) == (2, "")
     assert "it is empty" in empty.stderr
 
@@ -480,15 +523,15 @@ def test_a_closed_stdout_is_no_traceback(shell: Shell) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_what_others_wrote_does_nothing_to_a_terminal_or_a_script(shell: Shell) -> None:
+def test_what_others_wrote_does_nothing_to_a_terminal_or_a_script(inside: Inside) -> None:
     evil = "a\nStatus: completed\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\u202e\r\x08end"
-    run = shell.blocked("--workflow", evil)
+    run = inside.blocked("--workflow", evil)
     for verb in (("jobs", "status", run), ("jobs", "list")):
-        output = shell.merlin(*verb).stdout
+        output = inside.merlin(*verb).stdout
         assert "\x1b" not in output
         assert "\nStatus: completed" not in output
         assert "a Status: completedred end" in output
-    assert json.loads(shell.merlin("jobs", "status", run, "-o", "json").stdout)["workflow"] == evil
+    assert json.loads(inside.merlin("jobs", "status", run, "-o", "json").stdout)["workflow"] == evil
 
 
 @pytest.mark.parametrize(
@@ -525,15 +568,15 @@ def test_a_list_fits_a_terminal_and_is_whole_in_a_pipe(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_list_of_few(shell: Shell, count: int) -> None:
+def test_a_list_of_few(inside: Inside, count: int) -> None:
     for _ in range(count):
-        shell.blocked()
-    done = shell.merlin("jobs", "list")
+        inside.blocked()
+    done = inside.merlin("jobs", "list")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 1 + count
     assert done.stdout.startswith("RUN " if count else "No runs.\n")
     for since, expected in (("7d", count), ("2000-01-01", count), ("2000-01-01T07:00Z", count), ("2999-01-01", 0)):
-        found = shell.merlin("jobs", "list", "--since", since, "-o", "json").stdout
+        found = inside.merlin("jobs", "list", "--since", since, "-o", "json").stdout
         assert len(json.loads(found)) == expected
 
 
