@@ -135,7 +135,7 @@ class Turns:
         self, log: eventlog.FileLog, root: Path, disk: eventlog.Disk, actor: str, door: str, others: Others
     ) -> None:
         self.actor = actor
-        self.stay_s = STAY_S
+        self.stay_s, self.stay_max_s = STAY_S, STAY_MAX_S
         self._others = others
         self._log = log
         self._root = root
@@ -214,7 +214,7 @@ class Turns:
 
     def _stay(self, turn: Turn) -> Turn:
         """After a key was handed on, decide for those who give back something while this process is warm."""
-        end_s = time.monotonic() + STAY_MAX_S
+        end_s = time.monotonic() + self.stay_max_s
         with suppress(MerlinError, eventlog.EventLogError, OSError):  # Likewise.
             while (
                 turn.hands_over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import threading
 import time
@@ -22,8 +23,9 @@ from merlin_es.deciders import lease as rules
 from merlin_es.errors import LeaseLost
 from merlin_es.resources import Leases
 from merlin_es.settings import Settings
+from merlin_es.turns import Asked, Others, Outcome, Turns
 from projections.events import lease as e
-from projections.layout import RESOURCES
+from projections.layout import RESOURCES, StateLayout
 from projections.lease_state import Lease, Liveness
 from projections.projection import LEASE_PROJECTION
 from tests.examples import happened, unsynced
@@ -217,17 +219,59 @@ def test_whoever_has_handed_a_key_on_stays_to_take_it_back(tmp_path: Path) -> No
     assert not turn.state.leases
 
 
-def test_whoever_waits_for_a_turn_gets_one_although_keys_go_from_hand_to_hand(tmp_path: Path) -> None:
-    leases, other = leases_of(tmp_path, sync=False), leases_of(tmp_path, sync=False)
-    leases.take()
-    with somebody_has_a_turn(tmp_path) as end_turn:
-        waiter = threading.Thread(target=lambda: other.take(lambda _: ()), daemon=True)
-        waiter.start()
-        until(leases.turns.is_waited_for)
-        end_turn()
-        waiter.join(LIMIT_S)
-    assert not waiter.is_alive()
-    assert not leases.turns.is_waited_for()
+class Crowd:
+    """Others who ask for more and more, each of whom is granted something; `late` ones only when a turn has ended."""
+
+    def __init__(self, *, late: int = 0) -> None:
+        self.late = late
+        self.is_over = bool(late)
+        self._numbers = itertools.count()
+
+    def asked(self) -> list[Asked]:
+        """Take what they have asked for: to call a key something else each time."""
+        if self.is_over and not self.late:
+            return []
+        if self.late:
+            self.late -= 1
+        declared = e.ResourceDeclared(key="slot0", labels={}, description=f"{next(self._numbers)}")
+        return [Asked("crowd", lambda _: (declared,))]
+
+    def is_asked(self) -> bool:
+        """Tell whether they have asked for anything."""
+        return bool(self.late)
+
+    def is_given_back(self, _limit_s: float) -> bool:
+        """Tell that they do, until it is over."""
+        return not self.is_over
+
+    def tell(self, _outcome: Outcome) -> bool:
+        """Say that somebody was granted something."""
+        return True
+
+
+def turns_of(root: Path, others: Others) -> Turns:
+    return Turns(FileLog(StateLayout(root), disk=unsynced()), root, unsynced(), "ada@lab", "cli", others)
+
+
+def test_whoever_waits_for_a_turn_gets_one_although_others_ask_on_and_on(tmp_path: Path) -> None:
+    crowd = Crowd()
+    busy, patient = turns_of(tmp_path, crowd), leases_of(tmp_path, sync=False)
+    busy.stay_max_s = 1e9
+    server = threading.Thread(target=busy.take, daemon=True)
+    server.start()
+    until(lambda: busy.last().keys)
+    try:
+        patient.take(lambda _: ())  # Raises Locked when it has waited for too long.
+    finally:
+        crowd.is_over = True
+        server.join(LIMIT_S)
+
+
+def test_what_is_asked_when_a_turn_has_just_ended_is_decided_by_who_had_it(tmp_path: Path) -> None:
+    crowd = Crowd(late=3)
+    turn = turns_of(tmp_path, crowd).take()
+    assert len(turn.others) == 3
+    assert not crowd.late
 
 
 def test_a_wish_that_has_to_be_refused_spoils_nobodys_turn(tmp_path: Path) -> None:
