@@ -52,6 +52,13 @@ from tests.words import typed
 OTHER = "saturn-20261123071351-00000002"
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Give a directory on a disk: where all is lost when the host restarts, the doctor says so."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
 def live(books: Books) -> None:
     """Have a run live from its request to its end."""
     for event in (requested(), intended(), submitted(), started(), completed()):
