@@ -6,9 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-
-import ray
 
 from tests.ray_cluster import SHIM
 
@@ -25,8 +24,11 @@ def test_it_sets_the_same_variables_and_executes_the_same_words(tmp_path: Path) 
         "override_worker_entrypoint": None,
         "java_jars": [],
     }
+    package = find_spec("ray")
+    assert package
+    assert package.origin
     said = []
-    for shim in (SHIM, Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py"):
+    for shim in (SHIM, Path(package.origin).parent / "_private" / "workers" / "setup_worker.py"):
         argv = [sys.executable, str(shim), str(worker), "--worker-id=it's $HOME", "--node-id="]
         argv += [f"--serialized-runtime-env-context={json.dumps(context)}", "--language=PYTHON"]
         process = subprocess.Popen(argv, env={"HOME": "/h", "PATH": os.environ["PATH"]}, stdout=subprocess.PIPE)
