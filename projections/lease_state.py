@@ -217,6 +217,11 @@ class Resources(msgspec.Struct, frozen=True):
     salt: int = 0
     touched: Lease | None = None
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody waits, who looks every now and then."""
+        return any(claim.waiter for claim in self.claims.values())
+
     def holder(self, key: str) -> Lease | None:
         """Give who holds a key."""
         known = self.keys.get(key)
