@@ -80,8 +80,7 @@ class Difference:
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True)
-class Past(Chronicle):
+class Past(Chronicle, frozen=True):
     """The past of all streams of a state root, or of one execution, as `folds` says."""
 
     snapshots: Snapshots

@@ -26,7 +26,7 @@ from projections.events.run import (
     RunWaiting,
     SubmissionStarted,
 )
-from projections.lease_state import Bound, LeaseWish
+from projections.lease_wish import Bound, LeaseWish
 from projections.run_record import RunRecord
 
 _ENDS: Final = frozenset(
