@@ -93,6 +93,10 @@ class Chronicle(Struct, frozen=True, dict=True):
         event = next(self._log_of(place.stream).read(place.stream, place.seq), None)
         return event if event is not None and event.seq == place.seq else None
 
+    def events(self, stream: str, first: int, last: int) -> Iterator[Event]:
+        """Yield events of a stream, from one to another."""
+        return takewhile(lambda event: event.seq <= last, self.log.read(stream, first))
+
     def timeline(self, name: str | None, since: str | None = None) -> Timeline:
         """Look at a stream, or at a run with all that concerns it, or, when nothing is named, at everything.
 
@@ -182,9 +186,6 @@ class Chronicle(Struct, frozen=True, dict=True):
             case AtTime(time=time):
                 return time
         raise Usage(f"--since {since} counts in one stream: name that, or give a time, or how long ago")
-
-    def _events(self, stream: str, first: int, last: int) -> Iterator[Event]:
-        return takewhile(lambda event: event.seq <= last, self.log.read(stream, first))
 
     def _log_of(self, stream: str) -> FileLog:
         return self.elsewhere.logs.get(stream, self.log)

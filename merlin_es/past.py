@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Final, cast
@@ -20,7 +20,7 @@ from projections import alignment, patch
 from projections.alignment import Pair
 from projections.causes import LED_TO_BY, Trail, is_of_the_same
 from projections.history import ABSENT, Absent, Change, Step, changes, steps
-from projections.layout import run_id_of
+from projections.layout import execution_id_of, run_id_of
 from projections.patch import Json, NoSuchPlace
 from projections.projection import STATE_ROOT, Files, Folds
 from projections.snapshots import Snapshots, Stand
@@ -60,10 +60,24 @@ class Explanation:
 class End:
     """One side of a comparison: a stream at one of its events; `main` is the file that says where it stands."""
 
+    past: Past
     stream: str
     main: str
     point: Point
     stand: Stand
+
+    def events(self, first: int, last: int) -> Iterator[Event]:
+        """Yield events of the stream, the last one too."""
+        return self.past.events(self.stream, first, last)
+
+    def files(self) -> Files:
+        """Give what the files say at that event."""
+        return self.past.folds.all_files(self.stream, *self.stand)
+
+    @property
+    def own_name(self) -> str:
+        """What it may call itself by: a run by its id, an execution by the directory in which it lies."""
+        return run_id_of(self.stream) or (str(self.past.root) if execution_id_of(self.stream) else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,11 @@ class Difference:
     between: tuple[Event, ...]
     pairs: tuple[Pair, ...]
     changes: tuple[Change, ...]
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether both sides are of one stream; a copied directory is another one, whatever its events say."""
+        return (self.one.stream, self.one.past.root) == (self.two.stream, self.two.past.root)
 
 
 class Past(Chronicle, frozen=True):
@@ -120,30 +139,7 @@ class Past(Chronicle, frozen=True):
         """Give one side of a comparison."""
         stream = self.folded(name)
         point = self.point(stream, moment)
-        return End(stream, self.folds.main(stream), point, self.at(stream, point.seq))
-
-    def difference(self, one: End, two: End) -> Difference:
-        """Compare two sides."""
-        between: tuple[Event, ...] = ()
-        pairs: tuple[Pair, ...] = ()
-        if one.stream == two.stream:
-            first, last = sorted((one.point.seq, two.point.seq))
-            between = tuple(self._events(one.stream, first + 1, last))
-        else:
-            told = [alignment.told(self._events(end.stream, 1, end.point.seq), _own_name(end)) for end in (one, two)]
-            pairs = tuple(alignment.align(*told))
-        return Difference(one, two, between, pairs, tuple(changes(*self._comparable(one, two))))
-
-    def patch(self, one: End, two: End, file: str | None) -> list[Json]:
-        """Give the JSON Patch that leads from a file of the one side to that of the other, stamps included."""
-        files = self._comparable(one, two)
-        names = {each for side in files for each in side}
-        wanted = one.main if file is None else next((each for each in sorted(names) if each.endswith(f"/{file}")), "")
-        documents = [cast("Json", msgspec.json.decode(side[wanted])) for side in files if wanted in side]
-        if len(documents) != 2:
-            there = ", ".join(sorted({each.rpartition("/")[2] for each in names}))
-            raise NotFound(f"{file or wanted} is not there on both sides: there are {there}")
-        return [operation.as_json() for operation in patch.diff(*documents)]
+        return End(self, stream, self.folds.main(stream), point, self.at(stream, point.seq))
 
     def causes(self, event: Event) -> Iterator[Reason]:
         """Yield what led to `event`, the nearest first, back to where the story begins."""
@@ -192,12 +188,6 @@ class Past(Chronicle, frozen=True):
             f"{text!r} is no file that is folded from a log of {self.root}: "
             "give one by its path under the state root, like runs/RUN/run_record.json"
         )
-
-    def _comparable(self, one: End, two: End) -> tuple[Files, Files]:
-        """Give the files of two sides, those of the second under the names of the first."""
-        sides = [self.folds.all_files(end.stream, *end.stand) for end in (one, two)]
-        top, other = (end.main.rpartition("/")[0] for end in (one, two))
-        return sides[0], {f"{top}{name.removeprefix(other)}": content for name, content in sides[1].items()}
 
     def _stream_in(self, path: Path) -> str | None:
         try:
@@ -250,8 +240,36 @@ class Past(Chronicle, frozen=True):
         return next((each for each in before if each.type in kinds and is_of_the_same(data, each.data)), None)
 
 
-def _own_name(end: End) -> str:
-    return run_id_of(end.stream) or ""
+def difference(one: End, two: End) -> Difference:
+    """Compare two sides, which may lie in two places."""
+    changed = tuple(changes(*_comparable(one, two)))
+    found = Difference(one, two, (), (), changed)
+    if found.is_of_one:
+        first, last = sorted((one.point.seq, two.point.seq))
+        return replace(found, between=tuple(one.events(first + 1, last)))
+    told = [alignment.told(end.events(1, end.point.seq), end.own_name) for end in (one, two)]
+    return replace(found, pairs=tuple(alignment.align(*told)))
+
+
+def patch_between(one: End, two: End, file: str | None) -> list[Json]:
+    """Give the JSON Patch that leads from a file of the one side to that of the other, stamps included."""
+    files = _comparable(one, two)
+    names = {each for side in files for each in side}
+    wanted = one.main if file is None else next((each for each in sorted(names) if f"/{each}".endswith(f"/{file}")), "")
+    documents = [cast("Json", msgspec.json.decode(side[wanted])) for side in files if wanted in side]
+    if len(documents) != 2:
+        there = ", ".join(sorted({each.rpartition("/")[2] for each in names}))
+        raise NotFound(f"{file or wanted} is not there on both sides: there are {there}")
+    return [operation.as_json() for operation in patch.diff(*documents)]
+
+
+def _comparable(one: End, two: End) -> tuple[Files, Files]:
+    """Give the files of two sides, those of the second under the names of the first."""
+    top, other = (end.main.rpartition("/")[0] for end in (one, two))
+    renamed = {
+        f"{top}/{name.removeprefix(other).lstrip('/')}".lstrip("/"): content for name, content in two.files().items()
+    }
+    return one.files(), renamed
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

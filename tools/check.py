@@ -36,7 +36,7 @@ def main() -> int:
         environment.enter()
     except environment.Unready as reason:
         environment.say(str(reason))
-        return 2
+        return reason.exit_code
     for command in CHECKS:
         failure = run(command)
         if failure:

@@ -8,12 +8,15 @@ import fcntl
 import hashlib
 import importlib.machinery
 import os
+import signal
 import sys
 from pathlib import Path
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 WAIT_MAX_S = 15 * 60
 SHOWN_LINES_MAX = 12
+ENDS_WITHIN_S = 5
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -25,6 +28,16 @@ STAMP = VENV / "prepared-from"
 
 class Unready(Exception):
     """Merlin has no Python to run in; the message says what to do next."""
+
+    exit_code = 2
+
+
+class Interrupted(Unready):
+    """Somebody wanted an end while `.venv` was prepared."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("interrupted while .venv was prepared; nothing runs on, and the same command begins it anew.")
+        self.exit_code = 128 + number
 
 
 def require_python() -> None:
@@ -70,6 +83,9 @@ def is_prepared(wanted: str) -> bool:
 
 def prepare(wanted: str) -> None:
     """Make `.venv` from requirements.lock, unless another process does so first."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # As nohup has it.
+            signal.signal(number, interrupt)
     try:
         # Opened for writing, though nothing is written: NFS grants an exclusive lock on no other terms.
         with LOCK.open("rb+") as lock:
@@ -78,8 +94,13 @@ def prepare(wanted: str) -> None:
                 build(wanted, lock.fileno())
     except OSError as error:
         raise Unready(f"cannot prepare {VENV}: {error}. Make {ROOT} writable, or clone to where it is.") from error
-    except KeyboardInterrupt:
-        raise Unready("interrupted; the same command starts the preparation again.") from None
+
+
+def interrupt(number: int, _frame: object) -> None:
+    """End the preparation; who is impatient and asks again changes nothing."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted(number)
 
 
 def take_turn(lock_fd: int) -> None:
@@ -143,6 +164,8 @@ def run(command: "list[str]", lock_fd: int) -> None:
     import subprocess
 
     printed = []
+    # Whoever wants an end is heard as soon as we know what is to be ended, and not before.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     # The child inherits the lock: if we are killed, nobody empties `.venv` under a pip that is still writing to it.
     with subprocess.Popen(
         command,
@@ -152,10 +175,17 @@ def run(command: "list[str]", lock_fd: int) -> None:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
+        start_new_session=True,  # Ctrl-C reaches us alone, who then end all of it.
+        preexec_fn=hear,
     ) as child:
-        for line in child.stdout or ():
-            printed.append(line)
-            show(line)
+        try:
+            hear()
+            for line in child.stdout or ():
+                printed.append(line)
+                show(line)
+        except BaseException:
+            end(child.pid)
+            raise
     if child.returncode:
         raise Unready(
             f"preparing {VENV} failed (exit {child.returncode}). The end of what was printed:\n\n"
@@ -163,6 +193,27 @@ def run(command: "list[str]", lock_fd: int) -> None:
             "Can the package index be reached (`python3 -m pip config list` shows which), and has the disk room? "
             f"Then run again. The step alone:\n\n{shlex.join(command)}"
         )
+
+
+def hear() -> None:
+    """Let signals through again."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def end(group: int) -> None:
+    """End a step with all that it started, at once if it takes its time."""
+    import contextlib
+    import time
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for _ in range(ENDS_WITHIN_S * 10):
+            try:
+                os.killpg(group, number)
+            except ProcessLookupError:
+                return
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(group, os.WNOHANG)  # Until somebody takes note, it counts as alive.
+            time.sleep(0.1)
 
 
 def show(line: str) -> None:

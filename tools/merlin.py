@@ -16,7 +16,7 @@ def main() -> int:
             environment.enter()
     except environment.Unready as reason:
         environment.say(str(reason))
-        return 2
+        return reason.exit_code
     sys.path[0] = str(environment.ROOT)  # In place of tools/, whose modules are for no one else.
     from merlin_es import cli
 
@@ -25,4 +25,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # Before anything was begun.
+        sys.exit(130)

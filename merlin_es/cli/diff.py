@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
@@ -32,13 +33,14 @@ class Form(StrEnum):
     JSONPATCH = "jsonpatch"
 
 
+_TIME = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00) ")
 _SIGNS = {"same": "  =", "differs": "  ~", "removed": "  -", "added": "  +"}
 _STYLES = {"same": Style.DIM, "differs": Style.CHANGED, "removed": Style.BAD, "added": Style.GOOD}
 
 
 def diff(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or the name of a stream.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, a stream, or a target directory.")],
     other: Annotated[str | None, typer.Argument(metavar="[RUN2]", help="Another one, to compare it with.")] = None,
     at: Annotated[
         list[str] | None, typer.Option("--at", metavar="MOMENT", help=f"Twice, once for each side: {MOMENT}.")
@@ -56,21 +58,22 @@ def diff(
     """
     from merlin_es import bootstrap
     from merlin_es.errors import Usage
+    from merlin_es.past import difference, patch_between
 
     moments = at or []
     if len(moments) > 2 or (other is None and not moments):
         raise Usage("this says not what to compare: give --at twice, or one --at to compare with now, or two runs")
-    past, run = bootstrap.past_of(settings(context), run)
-    one, two = (
-        past.end(run, moments[0] if moments else None),
-        past.end(other or run, moments[1] if moments[1:] else None),
-    )
+    where = settings(context)
+    past, name = bootstrap.past_of(where, run)
+    there, name_there = (past, name) if other is None else bootstrap.past_of(where, other)
+    one = past.end(name, moments[0] if moments else None)
+    two = there.end(name_there, moments[1] if moments[1:] else None)
     for end in (one, two):
         note(end.point)
     if output == Form.JSONPATCH:
-        print_json(past.patch(one, two, file))
+        print_json(patch_between(one, two, file))
         return
-    found = past.difference(one, two)
+    found = difference(one, two)
     if output == Form.JSON:
         print_json(_json(found))
     elif output == Form.JSONL:
@@ -81,29 +84,36 @@ def diff(
 
 def _show(shown: Screen, found: Difference) -> None:
     one, two = found.one, found.two
-    if one.stream == two.stream:
+    if found.is_of_one:
         verb = "undone on the way back" if one.point.seq > two.point.seq else "between"
         shown.show(Part(f"{one.stream}#{one.point.seq} and #{two.point.seq}", Style.STRONG))
         shown.show(f"{len(found.between)} events {verb}")
         for event in found.between:
             shown.show(*head_of(event, stream=False), indent=2)
     else:
-        shown.show(Part("-", Style.BAD), f"{one.stream}#{one.point.seq}")
-        shown.show(Part("+", Style.GOOD), f"{two.stream}#{two.point.seq}")
+        for end, sign in ((one, Part("-", Style.BAD)), (two, Part("+", Style.GOOD))):
+            place = "" if one.past.root == two.past.root else f"in {end.past.root}"
+            shown.show(sign, f"{end.stream}#{end.point.seq}", Part(place, Style.DIM))
         _parting(shown, found.pairs)
         _pairs(shown, found.pairs)
-    changes = [change for change in found.changes if is_worth_showing(change) and not _is_own_time(change, found)]
-    aside = "" if one.stream == two.stream else ", times aside"
+    changes = [change for change in found.changes if is_worth_showing(change) and not _is_own(change, found)]
+    is_of_two_places = one.past.root != two.past.root
+    aside = "" if found.is_of_one else ", times and own paths aside" if is_of_two_places else ", times aside"
     shown.show(Part(f"{'what' if changes else 'nothing'} is different then{aside}", Style.STRONG))
     for change in changes:
         shown.show(*change_parts(change, place_of(change, one.main)), indent=2)
 
 
-def _is_own_time(change: Change, found: Difference) -> bool:
-    """Tell whether a change is one of when two runs did the same."""
-    return (
-        found.one.stream != found.two.stream and change.pointer.endswith("_at") and bool(change.before and change.after)
-    )
+def _is_own(change: Change, found: Difference) -> bool:
+    """Tell whether a change is only one of when, or in which directory, two did the same."""
+    if found.is_of_one or not (change.before and change.after):
+        return False
+    return change.pointer.endswith("_at") or _told(change.before, found.one) == _told(change.after, found.two)
+
+
+def _told(value: object, end: End) -> object:
+    """Give a text without the time at which it begins, as the lines of a log do, and without where it lies."""
+    return _TIME.sub("", value).replace(str(end.past.root), "") if isinstance(value, str) else value
 
 
 def _parting(shown: Screen, pairs: Sequence[Pair]) -> None:

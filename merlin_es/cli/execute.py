@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merlin_es.cli.execution import OUTCOMES, Backend, planned
+from merlin_es.cli.execution import OUTCOMES, planned
 from merlin_es.cli.lease_options import lease_wish
+from merlin_es.cli.plan_options import (
+    OUT_DIR,
+    Agent,
+    Backend,
+    Example,
+    FromDir,
+    OutDir,
+    Overlay,
+    PromptsDir,
+    Wait,
+    below,
+    say,
+)
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
@@ -21,17 +34,6 @@ from merlin_es.cli.printing import (
     print_lines,
     require_path,
     settings,
-)
-from merlin_es.cli.targetgen import (
-    OUT_DIR,
-    Agent,
-    Example,
-    FromDir,
-    OutDir,
-    Overlay,
-    PromptsDir,
-    below,
-    say,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def execute(
     lease_any: Annotated[
         str | None, typer.Option(metavar="LABEL=VALUE", help="With the engine ray: any resource with that label.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait while somebody else executes there.")] = False,
+    wait: Wait = False,
     validate: Annotated[
         list[str] | None,
         typer.Option(metavar="TASK=CMD", help="What proves the work of a task, in place of the plan's commands."),

@@ -8,6 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from merlin_es.cli.plan_options import (
+    OUT_DIR,
+    Agent,
+    Backend,
+    Capability,
+    Example,
+    OutDir,
+    Overlay,
+    PromptsDir,
+    TargetDir,
+    Wait,
+    below,
+    read_inputs,
+)
 from merlin_es.cli.printing import (
     Output,
     OutputOption,
@@ -19,17 +33,6 @@ from merlin_es.cli.printing import (
     printable,
     settings,
 )
-from merlin_es.cli.targetgen import (
-    OUT_DIR,
-    Agent,
-    Capability,
-    Example,
-    OutDir,
-    Overlay,
-    PromptsDir,
-    below,
-    read_inputs,
-)
 
 if TYPE_CHECKING:
     from merlin_es.cli.shapes import PreparedExecution
@@ -40,11 +43,6 @@ if TYPE_CHECKING:
 
 OUTCOMES = {"completed": 0, "blocked": 5, "awaiting_operator": 17, "awaiting_response": 18}
 """The exit codes of `execute`."""
-
-Backend = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Who is prompted: none, manualllm or provider [default: manualllm].")
-]
-TargetDir = Annotated[str, typer.Option(metavar="PATH", help="The directory of the execution, from the workspace.")]
 
 
 def orchestrate(
@@ -59,7 +57,7 @@ def orchestrate(
     reset: Annotated[
         bool, typer.Option("--reset", help="Begin anew where there is progress; what happened stays in the log.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait while somebody else executes there.")] = False,
+    wait: Wait = False,
     quiet: QuietOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -120,7 +118,6 @@ def answer(
 ) -> None:
     """Answer a question of an execution, also while somebody executes; the next step applies it."""
     from merlin_es import bootstrap
-    from merlin_es.cli.targetgen import below
     from merlin_es.targetgen import answers
 
     directory = below(context, target_dir, "--target-dir")

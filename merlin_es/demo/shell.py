@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from merlin_es.demo.interruption import Interruption
 from merlin_es.demo.screen import Screen, as_typed
 from merlin_es.demo.workspace import Workspace
 
@@ -26,13 +27,19 @@ class Failed(Exception):
 class Shell:
     """Types commands; what they print is shown, with the paths below the workspace as they are seen from there."""
 
-    def __init__(self, workspace: Workspace, screen: Screen, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, workspace: Workspace, screen: Screen, environment: Mapping[str, str], interruption: Interruption
+    ) -> None:
         self._top = workspace.top
         self._screen = screen
         self._environment = environment
+        self._interruption = interruption
 
     def type(self, *words: str, code: int = 0, lines: int = 40, waits_for: str = "", mend: str = "") -> str:
-        """Type a command and give what it printed; raises Failed, with `mend`. `-3` shows the last three lines."""
+        """Type a command and give what it printed; raises Failed, with `mend`, and Interrupted.
+
+        `-3` shows the last three lines.
+        """
         text = as_typed(words, self._screen.width)
         self._screen.typed(text)
         with self._screen.waiting(waits_for or " ".join(words[:3])):
@@ -74,7 +81,8 @@ class Shell:
             raise Failed(f"{error.filename} may not be executed there: give --dir a directory where it may") from error
         with child:
             try:
-                return self._shown(child, lines), child.wait()
+                with self._interruption.heard():
+                    return self._shown(child, lines), child.wait()
             except BaseException:
                 _end(child)
                 raise

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from merlin_es.demo.interruption import Interruption
 from merlin_es.demo.screen import Screen
 from merlin_es.demo.shell import Failed, Shell
 from merlin_es.demo.workspace import Workspace
@@ -43,11 +44,15 @@ class Scene:
 class Story:
     """The story, which takes place in a workspace; `runs` has what it has submitted, by what it is for."""
 
-    def __init__(self, workspace: Workspace, screen: Screen, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, workspace: Workspace, screen: Screen, environment: Mapping[str, str], interruption: Interruption
+    ) -> None:
         self._workspace = workspace
         self._screen = screen
-        self._shell = Shell(workspace, screen, environment)
+        self._shell = Shell(workspace, screen, environment, interruption)
         self.runs: dict[str, str] = {}
+        self.scene = 0
+        """The number of the scene that is played."""
         self.has_begun = False
         """Whether a head may run."""
 
@@ -72,8 +77,8 @@ class Story:
     def play(self) -> None:
         """Play all scenes; raises Failed."""
         scenes = self.scenes()
-        for number, scene in enumerate(scenes, 1):
-            self._screen.say(f"{number}/{len(scenes)}  {scene.meaning}", loud=True)
+        for self.scene, scene in enumerate(scenes, 1):
+            self._screen.say(f"{self.scene}/{len(scenes)}  {scene.meaning}", loud=True)
             self._screen.line()
             scene.play()
 
@@ -157,9 +162,12 @@ class Story:
 
     def _kill_the_head(self) -> None:
         record = self._workspace.state / "cluster" / "bootstrap.json"
-        pid = json.loads(record.read_text(encoding="utf-8"))["pid"]
-        self._screen.typed(f"kill -9 {pid}")
-        os.kill(pid, signal.SIGKILL)
+        try:
+            pid = json.loads(record.read_text(encoding="utf-8"))["pid"]
+            self._screen.typed(f"kill -9 {pid}")
+            os.kill(pid, signal.SIGKILL)
+        except (OSError, ValueError, KeyError) as error:  # It has died by itself, say of too little memory.
+            raise Failed(f"there is no head to kill ({error}). `{MERLIN} ray doctor` says why") from error
         self._screen.line()
 
     def _rebuild(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -11,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from merlin_es.demo import remains
 from merlin_es.errors import HeadFailed, MerlinError, Usage
 from merlin_es.ray_adapter.head_files import temp_dir_for
 from merlin_es.settings import SETTINGS
@@ -25,9 +27,10 @@ _IGNORED = "/build/\n/merlin\n__pycache__/\n"
 
 @dataclass(frozen=True)
 class Workspace:
-    """A directory in which plans are carried out."""
+    """A directory in which plans are carried out; `held` is the descriptor by which nobody else plays there."""
 
     top: Path
+    held: int
 
     @property
     def state(self) -> Path:
@@ -45,6 +48,10 @@ class Workspace:
             if not elsewhere.is_relative_to(self.top.resolve()):
                 shutil.rmtree(elsewhere, ignore_errors=True)
 
+    def leave(self) -> None:
+        """Let others play there."""
+        os.close(self.held)
+
     def remove(self) -> None:
         """Remove all of it."""
         shutil.rmtree(self.top, ignore_errors=True)
@@ -54,17 +61,29 @@ def make(directory: Path | None) -> Workspace:
     """Make a workspace, in a new directory unless one is named; raises Usage and MerlinError."""
     if shutil.which("git") is None:
         raise Usage("there is no git on PATH: install it (`apt install git`), and run the demo again")
-    top = Path(tempfile.mkdtemp(prefix="merlin-demo-")) if directory is None else _fresh(directory)
+    top = Path(tempfile.mkdtemp(prefix="merlin-demo-")) if directory is None else _made(directory)
+    held = _held(top)
     try:
+        _require_room(top)
         _fill(top)
     except BaseException:
+        os.close(held)
         if directory is None:
             shutil.rmtree(top, ignore_errors=True)
         raise
-    return Workspace(top)
+    return Workspace(top, held)
 
 
 def _fill(top: Path) -> None:
+    """Fill an empty directory; where that fails it is empty again."""
+    try:
+        _write(top)
+    except BaseException:
+        remains.empty(top)
+        raise
+
+
+def _write(top: Path) -> None:
     shutil.copytree(REPOSITORY, top, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (top / ".gitignore").write_text(_IGNORED, encoding="utf-8")
     (top / "merlin").write_text(_entry(), encoding="utf-8")
@@ -78,16 +97,34 @@ def _fill(top: Path) -> None:
         raise MerlinError(f"{error}: mend that, and run the demo again") from error
 
 
-def _fresh(directory: Path) -> Path:
-    """Give a directory that was named, which must be new or empty: nothing of anybody's is written over."""
+def _made(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        is_empty = next(directory.iterdir(), None) is None
     except (FileExistsError, NotADirectoryError):
-        is_empty = False
-    if not is_empty:
-        raise Usage(f"{directory} is not empty: give --dir a directory that is new or empty")
+        raise Usage(f"{directory} is no directory: give --dir one that is new or empty") from None
     return directory.absolute()
+
+
+def _held(top: Path) -> int:
+    """Keep everybody else from playing there; raises Usage where somebody does."""
+    held = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise Usage(f"somebody plays the demo in {top}: wait for its end, or give --dir another directory") from None
+    except OSError:  # A file system that cannot; two who play in one directory are not known there.
+        pass
+    return held
+
+
+def _require_room(top: Path) -> None:
+    """Have a directory empty, of what an earlier demo left there too: nothing of anybody's is written over."""
+    if next(top.iterdir(), None) is None:
+        return
+    if not remains.are_own(top):
+        raise Usage(f"{top} is not empty: give --dir a directory that is new, empty, or left by a demo as it was")
+    remains.clear(top)
 
 
 def _entry() -> str:
@@ -95,7 +132,7 @@ def _entry() -> str:
     here = shlex.quote(str(Path(__file__).resolve().parents[2]))
     others = " ".join(setting.variable for setting in SETTINGS if setting.variable not in _OF_THE_USER)
     return (
-        f"#!/bin/sh\n# This very Merlin, whatever else is installed; what lies here is its workspace.\nunset {others}\n"
+        f"#!/bin/sh\n{remains.MARK}\nunset {others}\n"
         f'PYTHONPATH={here}"${{PYTHONPATH:+{os.pathsep}$PYTHONPATH}}"\nexport PYTHONPATH\n'
         f'exec {shlex.quote(sys.executable)} -P -m merlin_es "$@"\n'
     )

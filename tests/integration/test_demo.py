@@ -14,11 +14,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from merlin_es.demo import workspace
+from merlin_es.demo.interruption import Interruption
 from merlin_es.demo.screen import Screen, as_typed
 from merlin_es.demo.shell import Failed, Shell
 from merlin_es.demo.story import QUESTION, TARGET, TASK, WITH, Story
 from merlin_es.demo.workspace import Workspace
-from merlin_es.errors import Usage
+from merlin_es.errors import MerlinError, Usage
 
 WIDTH = 80
 
@@ -62,7 +63,7 @@ def test_the_commands_of_the_demo_fit_on_a_small_screen_and_options_stay_with_th
 
 
 def test_every_scene_says_in_one_line_what_it_means(place: Workspace) -> None:
-    scenes = Story(place, Screen(io.StringIO(), {}), {}).scenes()
+    scenes = Story(place, Screen(io.StringIO(), {}), {}, Interruption()).scenes()
     meanings = [f"{len(scenes)}/{len(scenes)}  {scene.meaning}" for scene in scenes]
     assert all(len(meaning) <= WIDTH for meaning in meanings)
     assert len(set(meanings)) == len(meanings) == 11
@@ -105,9 +106,50 @@ def test_nothing_of_anybodys_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(Usage, match="not empty"):
         workspace.make(tmp_path)
-    with pytest.raises(Usage, match="not empty"):
+    with pytest.raises(Usage, match="no directory"):
         workspace.make(tmp_path / "thesis.tex")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        ("sh", "-c", "echo mine > notes.txt"),
+        ("sh", "-c", "echo mine > third_party/notes.txt"),
+        ("sh", "-c", "echo mine >> stand_in.py"),
+        ("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--allow-empty", "-qm", "mine"),
+        ("sh", "-c", "echo '#!/bin/sh' > merlin"),
+    ],
+)
+def test_a_workspace_is_played_in_again_unless_somebody_has_put_anything_there(
+    place: Workspace, theirs: tuple[str, ...]
+) -> None:
+    with pytest.raises(Usage, match="somebody plays the demo"):
+        workspace.make(place.top)
+    place.leave()
+    (place.top / "build").mkdir()
+    (place.top / "build" / "left").touch()
+    again = workspace.make(place.top)
+    assert not (place.top / "build").exists()
+    assert call(place, "git", "log", "--oneline").count("\n") == 1
+    call(place, *theirs)
+    again.leave()
+    with pytest.raises(Usage, match="not empty"):
+        workspace.make(place.top)
+    assert (place.top / ".git").is_dir()
+
+
+def test_what_cannot_be_made_leaves_a_named_directory_as_empty_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text("#!/bin/sh\nkill -INT $$\n")  # As a terminal does to the whole group.
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(git.parent), prepend=os.pathsep)
+    with pytest.raises(MerlinError, match="run the demo again"):
+        workspace.make(tmp_path / "demo")
+    assert list((tmp_path / "demo").iterdir()) == []
 
 
 def test_without_git_somebody_is_told_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -142,7 +184,7 @@ def test_the_stand_in_answers_the_one_prompt_that_it_knows_and_its_work_is_prove
 
 def test_a_command_that_ends_otherwise_ends_the_demo_and_says_what_to_do(place: Workspace) -> None:
     out = io.StringIO()
-    shell = Shell(place, Screen(out, {}), os.environ)
+    shell = Shell(place, Screen(out, {}), os.environ, Interruption())
     assert shell.type("sh", "-c", f"echo in {place.top}/here; exit 3", code=3) == f"in {place.top}/here\n"
     with pytest.raises(Failed, match=r"exit code 4\. Ask somebody, then run the demo again"):
         shell.type("sh", "-c", "exit 4", mend="Ask somebody")

@@ -11,7 +11,7 @@ from benches.peers import aggregates
 from benches.race import OURS, Absent, Goal, Row, Turn, race, timed
 from benches.samples import sample
 from eventlog import FileLog
-from merlin_es.past import Past
+from merlin_es.past import Past, difference
 from merlin_es.walk import Walk
 from projections.layout import StateLayout, run_stream
 from projections.projection import RUN_PROJECTION
@@ -82,7 +82,7 @@ def _why(past: Past) -> None:
 
 def _diff(past: Past, middle: int) -> None:
     one, two = (past.end(RUN, str(seq)) for seq in (middle - 1000, middle + 1000))
-    assert len(past.difference(one, two).between) == 2000
+    assert len(difference(one, two).between) == 2000
 
 
 def _stepping(past: Past, middle: int) -> Callable[[], object]:
