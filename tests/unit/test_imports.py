@@ -61,6 +61,19 @@ class Verbs:
         lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
         return {line.rpartition("|")[2].strip() for line in lines}, done.stdout
 
+    def python(self, program: str) -> str:
+        """Give what a program prints that imports what it likes of Merlin."""
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=self.top,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return done.stdout
+
 
 @pytest.fixture(scope="module")
 def verbs(tmp_path_factory: pytest.TempPathFactory) -> Verbs:
@@ -138,16 +151,22 @@ def test_who_looks_at_a_run_that_has_not_ended_imports_nothing_of_submissions(ve
 
 def test_what_begins_every_verb_imports_no_library(verbs: Verbs) -> None:
     begin = "import sys; import merlin_es.cli; print(*{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run(
-        [sys.executable, "-c", begin],
-        cwd=verbs.top,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
+    assert not {"typer", "msgspec", "pydantic", "dataclasses", "importlib_metadata"} & set(verbs.python(begin).split())
+
+
+def test_what_reads_events_is_built_for_the_kinds_that_are_met(verbs: Verbs) -> None:
+    built = (
+        "from pathlib import Path; from eventlog import FileLog;"
+        "from projections.layout import StateLayout, run_stream;"
+        "from projections.events.run import RUN_EVENTS, RunEvent; from typing import get_args;"
+        f"log, stream = FileLog(StateLayout(Path('s'))), run_stream({verbs.run_id!r});"
+        "met = {recorded.event.type for recorded in RUN_EVENTS.decode(log.read(stream))};"
+        "kinds = get_args(get_args(RunEvent)[0]);"
+        "assert {each.model_fields['type'].default for each in kinds if each.__pydantic_complete__} == met;"
+        "print(len(met), len(kinds))"
     )
-    assert not {"typer", "msgspec", "pydantic", "dataclasses", "importlib_metadata"} & set(done.stdout.split())
+    met, kinds = map(int, verbs.python(built).split())
+    assert 0 < met < kinds
 
 
 def test_what_is_heavy_is_seen_where_it_is_needed(verbs: Verbs) -> None:
