@@ -10,7 +10,6 @@ from __future__ import annotations
 import select
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -46,8 +45,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Ring).decode
 
 
-@dataclass
-class Desk:
+class Desk(msgspec.Struct):
     """Where the processes of one state root ask each other; see merlin_es.turns.Others."""
 
     world: World

@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -60,8 +59,7 @@ Tell = Callable[[Claim, Resources], None]
 """Is told, now and then, how it stands with a claim that waits."""
 
 
-@dataclass
-class Leases:
+class Leases(msgspec.Struct):
     """The resources of one state root."""
 
     root: Path
