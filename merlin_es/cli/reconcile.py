@@ -39,7 +39,8 @@ def reconcile(
             print_data(output, _as_json(done))
         else:
             Teller(output).report(done)
-            typer.echo(f"Looked at {done.looked_at} runs, {len(done.changed)} changed.")
+            runs = "run" if done.looked_at == 1 else "runs"
+            typer.echo(f"Looked at {done.looked_at} {runs}, {len(done.changed)} changed.")
         raise typer.Exit(6 if done.unreachable else 7 if done.sick else 0)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
