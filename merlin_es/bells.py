@@ -22,6 +22,7 @@ from projections.layout import resources_path
 
 RUNG_MAX: Final = 64
 """How many bells of others a process keeps open."""
+_READ_BYTES: Final = 1 << 16
 
 
 class Bell:
@@ -40,13 +41,13 @@ class Bell:
         """What a claim says of it."""
         return self._path.name if self._path else ""
 
-    def wait(self, limit_s: float) -> bool:
-        """Return True when it rings, False after `limit_s` seconds."""
+    def wait(self, limit_s: float) -> bytes:
+        """Give what it is rung with, in whole lines; nothing when it is not within `limit_s` seconds."""
         if not self._poll.poll(max(0.0, limit_s) * 1000) or self._fd is None:
-            return False
+            return b""
         with suppress(BlockingIOError):
-            os.read(self._fd, 512)
-        return True
+            return os.read(self._fd, _READ_BYTES)
+        return b""
 
     def take_down(self) -> None:
         """Remove it."""
@@ -85,12 +86,12 @@ class Bells:
             bell.wait(0)
             self._idle.append(bell)
 
-    def ring(self, name: str) -> None:
-        """Tell who listens there to look; a bell that nobody listens to is taken down."""
+    def ring(self, name: str, line: bytes = b"\n") -> None:
+        """Tell who listens there to look, and in the line what for; a bell that nobody listens to is taken down."""
         if not name or "/" in name or not is_stream(name):
             return
         try:
-            os.write(self._rung.get(name) or self._reached(name), b"!")
+            os.write(self._rung.get(name) or self._reached(name), line)
         except BlockingIOError:
             pass  # It has been rung often enough.
         except OSError:

@@ -18,6 +18,7 @@ from eventlog.stage import as_text
 from merlin_es import processes
 from merlin_es.asking import Asking
 from merlin_es.bells import Bells
+from merlin_es.desk import Desk
 from merlin_es.errors import LeaseLost, NotFound, RayMissing
 from merlin_es.hosts import Host
 from merlin_es.lock_probe import require_locks_once
@@ -218,10 +219,11 @@ def _leases(
     here: Host,
 ) -> Leases:
     root = settings.state_root
-    turns = Turns(log, root, disk, settings.actor, settings.door)
     files, world = LeaseFiles(log, root, disk, here.boot_id), World(root, here, processes.is_alive, status)
+    desk = Desk(world, Bells(root, disk), Asking(root))
+    turns = Turns(log, root, disk, settings.actor, settings.door, desk)
     probe = partial(require_locks_once, boot_id=here.boot_id)
-    return Leases(root, log, turns, files, world, disk, Bells(root, disk), Asking(root), probe)
+    return Leases(root, log, turns, files, world, disk, desk, probe)
 
 
 def clusters(settings: Settings) -> Clusters:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,17 @@ from msgspec.structs import replace
 
 import eventlog
 from eventlog.disk import make_directories
-from merlin_es.asking import Asking, Wish
-from merlin_es.bells import Bell, Bells
+from merlin_es.asking import GiveBack, Wish
+from merlin_es.bells import Bell
 from merlin_es.deciders import lease as rules
 from merlin_es.deciders.sight import Observer
+from merlin_es.desk import Desk, heard
 from merlin_es.errors import Busy, LeaseLost, NotFound, Refused, TimedOut, Usage
 from merlin_es.lease_commands import Caller, Declare, Reserve
 from merlin_es.lock_probe import require_locks
-from merlin_es.observer import World
+from merlin_es.observer import BELIEVED_S, World
 from merlin_es.processes import identify
-from merlin_es.turns import Asked, Decide, Turn, Turns
+from merlin_es.turns import Decide, Turn, Turns
 from projections.events.lease import (
     ClaimCancelled,
     ClaimQueued,
@@ -51,7 +52,7 @@ BEATS: Final = 3
 """How often who waits gives a sign within that time."""
 
 ASKED_S: Final = 0.2
-"""How long somebody who has asked to be put in line waits before it takes a turn for that."""
+"""How long somebody who has asked whoever has a turn waits before it takes one for that."""
 REAP_EVERY_S: Final = 2.0
 """How soon after it has put away the dead a process does so again."""
 
@@ -69,8 +70,7 @@ class Leases:
     files: LeaseFiles
     world: World
     disk: eventlog.Disk
-    bells: Bells
-    asking: Asking
+    desk: Desk
     probe: Callable[[Path], None] = require_locks
     _probed: bool = False
     _reaped_s: float = -REAP_EVERY_S
@@ -104,7 +104,8 @@ class Leases:
 
     def release(self, lease_id: str, **how: object) -> Lease:
         """Give a lease back, or with force take it away; gives it as it is then."""
-        return self._change(lease_id, rules.release, how)
+        asks = how.get("fence") is not None and not how.get("force")
+        return self._change(lease_id, rules.release, how, self._ask_to_give_back if asks else None)
 
     def transfer(self, lease_id: str, to: str, on_behalf_of: str | None, **how: object) -> Lease:
         """Have somebody else hold a lease."""
@@ -167,46 +168,68 @@ class Leases:
         yield from state.leases.values()
 
     def take(self, *decisions: Decide, key: str | None = None, publishes: bool = True) -> Turn:
-        """Put away who has visibly died, then decide; publish what came of it, and wake whom it concerns."""
-        if not self._probed:
-            make_directories(self.disk, resources_path(self.root))
-            self.probe(resources_path(self.root))
-            self._probed = True
-        now_s = self.world.host.boottime()
-        reaps = not decisions or not 0 <= now_s - self._reaped_s < REAP_EVERY_S
+        """Put away who has visibly died, then decide; publish what came of it."""
+        now_s = self._now_s()
+        reaps = not decisions or self._is_to_reap(now_s)
         first = [self._reap] if reaps else []
         try:
-            turn = self.turns.take(*first, *decisions, key=key, asked=self._asked)
+            turn = self.turns.take(*first, *decisions, key=key)
         except Busy:
             if reaps:
                 raise
             reaps = True  # Whoever is in the way may have died since.
-            turn = self.turns.take(self._reap, *decisions, key=key, asked=self._asked)
-        for name in turn.bells:
-            self.bells.ring(name)
-        if turn.bells:
-            os.sched_yield()  # Whoever was woken may wait for this very CPU, and all the others wait for it.
+            turn = self.turns.take(self._reap, *decisions, key=key)
         self._reaped_s = now_s if reaps else self._reaped_s
-        if publishes and (turn.events or turn.others):
+        return self._published(turn) if publishes else turn
+
+    def _take_at_once(self, decide: Decide, *, publishes: bool = True) -> Turn | None:
+        """The same, but nothing where somebody else has a turn just now."""
+        now_s = self._now_s()
+        first = [self._reap] if (reaps := self._is_to_reap(now_s)) else []
+        if turn := self.turns.take_at_once(*first, decide):
+            self._reaped_s = now_s if reaps else self._reaped_s
+            return self._published(turn) if publishes else turn
+        return None
+
+    def _now_s(self) -> float:
+        """Give the time, before a turn: in the first one it is seen that locks are locks here."""
+        if not self._probed:
+            make_directories(self.disk, resources_path(self.root))
+            self.probe(resources_path(self.root))
+            self._probed = True
+        return self.world.host.boottime()
+
+    def _is_to_reap(self, now_s: float) -> bool:
+        return not 0 <= now_s - self._reaped_s < REAP_EVERY_S
+
+    def _published(self, turn: Turn) -> Turn:
+        if turn.events or turn.others:
             self._publish(turn.state, turn.head, turn)
         return turn
 
-    def _asked(self) -> list[Asked]:
-        """Give what others have asked for, and do not take a turn for unless they have to."""
-        return [self._for(wish) for wish in self.asking.heard()]
+    def _serve(self) -> None:
+        """Decide what was asked, one's own among it, unless somebody has a turn: who has one will before it goes."""
+        if served := self.turns.serve():
+            self._published(served)
 
-    def _for(self, wish: Wish) -> Asked:
-        def decide(state: Resources) -> rules.Events:
-            command = replace(wish.command, at=self.world.host.now())
-            return rules.reserve(command, wish.actor, state, self.world.look(), for_another=True)
+    def _ask_to_give_back(self, lease_id: str, caller: Caller) -> Lease | None:
+        """Have a lease given back by whoever has a turn; nothing where that is refused, or not heard of soon."""
+        with self.desk.bells.one() as bell:
+            if not bell.name or not self.desk.asking.returns.put(GiveBack(lease_id, caller, bell.name)):
+                return None
+            self._serve()
+            lease = next((lease for lease in heard(bell.wait(ASKED_S)) if lease.lease_id == lease_id), None)
+        if lease is not None and (kept := self.turns.kept()) and not _is_watched(kept[0]):
+            self._publish_late(kept[0])
+        return lease
 
-        return Asked(wish.actor, decide)
-
-    def _asks(self, command: Reserve, limit_s: float | None, state: Resources) -> bool:
-        """Ask to be put in line by whoever decides next, where somebody holds what is wanted and so will."""
-        if command.waiter is None or not command.waiter.bell or (limit_s is not None and limit_s <= ASKED_S):
-            return False
-        return any(map(state.holder, command.keys)) and self.asking.ask(Wish(self.actor, command))
+    def _ask(self, command: Reserve, ringing: Bell, limit_s: float | None) -> bool:
+        """Ask whoever has a turn to be put in line."""
+        asks = command.waiter is not None and ringing.name and (limit_s is None or limit_s > ASKED_S)
+        if asks and self.desk.asking.wishes.put(Wish(self.actor, command)):
+            self._serve()
+            return True
+        return False
 
     def _reserve(
         self, command: Reserve, key: str | None, limit_s: float | None, tell: Tell | None
@@ -217,21 +240,26 @@ class Leases:
         decide: Decide = reserve
         if not command.waits:
             return _of(command.claim_id, self.take(decide, key=key).state)
-        with self.bells.one() as ringing:
+        with self.desk.bells.one() as ringing:
             begun_s = self.world.host.monotonic()
             if command.waiter is not None:
                 command = replace(command, waiter=replace(command.waiter, bell=ringing.name))
             try:
-                since = None if key else self.turns.kept()
-                if since and self._asks(command, limit_s, since[0]):
+                turn = None if key else self._take_at_once(decide, publishes=False)
+                kept = self.turns.kept()
+                if not key and not turn and self._ask(command, ringing, limit_s):
                     rung = ringing.wait(ASKED_S)
-                    if _knows(command.claim_id, state := self.turns.last()):
-                        seen = state if rung else None
-                        return self._wait(command.claim_id, ringing, begun_s, limit_s, tell, seen=seen)
-                    decide = self._unless_heard(command.claim_id, since[1].seq, decide)
-                turn = self.take(decide, key=key, publishes=False)
-                if leases := _of(command.claim_id, turn.state):
-                    self._publish(turn.state, turn.head, turn)
+                    if leases := self._told(command.claim_id, rung):
+                        return leases
+                    state = self.turns.look()[0] if rung else self.turns.last()
+                    if _knows(command.claim_id, state):
+                        return self._wait(
+                            command.claim_id, ringing, begun_s, limit_s, tell, seen=state if rung else None
+                        )
+                    decide = self._unless_heard(command.claim_id, kept[1].seq if kept else 0, decide)
+                turn = turn or self.take(decide, key=key, publishes=False)
+                if leases := _taken(command.claim_id, turn.state.leases.values()):
+                    self._published(turn)
                     return leases
                 return self._wait(command.claim_id, ringing, begun_s, limit_s, tell)
             except Refused:
@@ -267,11 +295,10 @@ class Leases:
         clock, beaten_s, poll_s = self.world.host.monotonic, begun_s, BELL_POLL_S if ringing.name else POLL_S
         while True:
             left_s = poll_s if limit_s is None else min(poll_s, begun_s + limit_s - clock())
-            if seen is None:
-                ringing.wait(left_s)
-            leases, seen = _of(claim_id, seen or self.turns.last()), None
-            if leases and not any(lease.guard for lease in leases):
+            rung = ringing.wait(left_s) if seen is None else b""
+            if leases := self._told(claim_id, rung) or _taken(claim_id, (seen or self.turns.last()).leases.values()):
                 return leases
+            seen = None
             state, is_durable = self.turns.look()
             if leases := _of(claim_id, state):
                 if not is_durable or any(lease.guard for lease in leases):
@@ -292,6 +319,15 @@ class Leases:
                 self._publish_late(state)
                 if tell:
                     tell(claim, state)
+
+    def _told(self, claim_id: str, rung: bytes) -> tuple[Lease, ...]:
+        """Give the leases that a bell says a claim has become, if it rang just now: they may have ended since."""
+        leases, now = _taken(claim_id, heard(rung)), self.world.look().tick
+        for lease in leases:
+            granted = lease.granted
+            if not granted or granted.boot_id != now.boot_id or now.boottime_s - granted.boottime_s > BELIEVED_S:
+                return ()
+        return leases
 
     def _accept(self, lease_id: str) -> Decide:
         return lambda state: rules.accept(lease_id, state)
@@ -354,7 +390,7 @@ class Leases:
     def _again(self, claim_id: str, command: Reserve, limit_s: float | None, tell: Tell | None) -> tuple[Lease, ...]:
         """Give what a claim has become; wait for it where it still waits."""
         if claim_id in self.state().claims and command.waits:
-            with self.bells.one() as ringing:
+            with self.desk.bells.one() as ringing:
                 return self._wait(claim_id, ringing, self.world.host.monotonic(), limit_s, tell)
         leases = tuple(lease for lease in self.all() if lease.claim_id == claim_id)
         return leases or self._still(claim_id, (), self.state())
@@ -379,7 +415,14 @@ class Leases:
             name=claim_id,
         )
 
-    def _change(self, lease_id: str, rule: Callable[..., rules.Events], how: dict[str, object]) -> Lease:
+    def _change(
+        self,
+        lease_id: str,
+        rule: Callable[..., rules.Events],
+        how: dict[str, object],
+        ask: Callable[[str, Caller], Lease | None] | None = None,
+    ) -> Lease:
+        """Change a lease, in a turn of somebody else if one may `ask` and somebody has one."""
         if not is_lease_id(lease_id):
             raise NotFound(
                 f"{lease_id!r} is no lease: `merlin ray resources list --all` shows those there are",
@@ -392,7 +435,10 @@ class Leases:
             ended[:] = [self._past(lease_id, state)]
             return rule(lease_id, self.caller(**how), state, self.world.look(), ended[0])
 
-        turn = self.take(decide)
+        turn = self._take_at_once(decide) if ask else None
+        if ask and turn is None and (lease := ask(lease_id, self.caller(**how))):
+            return lease
+        turn = turn or self.take(decide)
         now, _ = turn.touched.get(lease_id, (turn.state.leases.get(lease_id), None))
         lease = now or ended[0] or self._past(lease_id, turn.state)
         assert lease is not None  # noqa: S101  the rule has found it
@@ -446,6 +492,12 @@ def _is_watched(state: Resources) -> bool:
 def _knows(claim_id: str, state: Resources) -> bool:
     """Tell whether a claim waits or has been granted."""
     return claim_id in state.claims or bool(_of(claim_id, state))
+
+
+def _taken(claim_id: str, leases: Iterable[Lease]) -> tuple[Lease, ...]:
+    """Give the leases that a claim has become, where nobody has to say first that they have come."""
+    leases = tuple(lease for lease in leases if lease.claim_id == claim_id)
+    return leases if not any(lease.guard for lease in leases) else ()
 
 
 def _of(claim_id: str, state: Resources) -> tuple[Lease, ...]:

@@ -1,8 +1,9 @@
 """How do many processes decide about the resources one at a time, each from where the one before has left off?
 
 Whoever decides takes a turn: a lock beside that of the log, held from reading the state to storing the next one. So
-nobody decides in vain, and nobody folds what others did: a checkpoint goes from turn to turn. All of it is only speed.
-What is appended is checked against the head that it was decided on, whoever else appends.
+nobody decides in vain, and nobody folds what others did: a checkpoint goes from turn to turn. And whoever has a turn
+decides what others ask it to; after it has handed a key on, it stays for a moment to take that back. All of it is only
+speed. What is appended is checked against the head that it was decided on, whoever else appends.
 """
 
 from __future__ import annotations
@@ -15,26 +16,21 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 import eventlog
 from eventlog.disk import make_directories
 from eventlog.frame import origin
 from eventlog.lock import holder, unlock
 from eventlog.tip import surely_ends_at
-from merlin_es.errors import MerlinError, Refused
+from merlin_es.asking import GiveBack
+from merlin_es.errors import MerlinError
 from merlin_es.failpoints import reach
 from projections.checkpoint import Checkpoint
-from projections.events.lease import (
-    ClaimAbandoned,
-    ClaimCancelled,
-    ClaimQueued,
-    ClaimTimedOut,
-    LeaseEvent,
-    LeaseGranted,
-)
+from projections.events.lease import LeaseEvent
 from projections.events.recorded import Recorded
 from projections.layout import RESOURCES, resources_path
 from projections.lease_projection import LEASE_PROJECTION
@@ -45,7 +41,13 @@ LOCK_LIMIT_S: Final = 30.0
 TRY_S: Final = 0.0001
 """How long apart a turn is tried for: a wait in the kernel has no limit but in a thread, and that wakes up twice."""
 PATIENT_S: Final = 0.05
-"""Whoever has waited for so long tries as much less often: a turn takes longer than turns do."""
+"""Whoever has waited for so long tries less often: a turn takes longer than turns do."""
+SELDOM_S: Final = 0.002
+"""How much less often."""
+STAY_S: Final = 0.003
+"""How long whoever has handed a key on stays to have it given back, and after each time again."""
+STAY_MAX_S: Final = 0.02
+"""How long in all it stays: it has a verb of its own to come back from."""
 CONFLICTS_MAX: Final = 20
 """How often a decision is taken again because somebody appended without a turn."""
 
@@ -57,33 +59,84 @@ Decide = Callable[[Resources], Sequence[LeaseEvent]]
 
 
 class Asked(Struct, frozen=True):
-    """What somebody wants to have decided who does not take a turn itself."""
+    """What somebody wants to have decided who does not take a turn itself, and what it gives back, if it does that."""
 
     actor: str
     decide: Decide
+    gives: GiveBack | None = None
+
+
+class Outcome(Struct, frozen=True):
+    """What one append came to: the state `before` and after it, and what was said by `others` and by its `own` process.
+
+    `touched` has the leases that it was about, each with its last head. Of `asked`, some may have been refused.
+    """
+
+    before: Resources
+    state: Resources
+    asked: Sequence[Asked] = ()
+    others: tuple[LeaseEvent, ...] = ()
+    own: tuple[LeaseEvent, ...] = ()
+    touched: Mapping[str, tuple[Lease, eventlog.Head]] = field(default_factory=dict)
+
+
+class Others(Protocol):
+    """Those who ask whoever has a turn, and are told what came of it."""
+
+    def asked(self) -> Sequence[Asked]:
+        """Take all that they have asked for."""
+        ...
+
+    def is_asked(self) -> bool:
+        """Tell whether they have asked for anything."""
+        ...
+
+    def is_given_back(self, limit_s: float) -> bool:
+        """Wait until one gives something back; False when none does within so many seconds."""
+        ...
+
+    def tell(self, outcome: Outcome) -> bool:
+        """Tell those whom it concerns; True when one of them has been granted something."""
+        ...
 
 
 class Turn(Struct, frozen=True):
-    """What a turn came to: the state after it, its head, what was appended, and at which bells that is to be told.
+    """What a turn came to: the state after it, its head, and what was appended.
 
     `before` is the head that it began on, and `touched` has the leases that it was about, each with its last head.
-    `others` is what was appended for those who had asked.
+    `others` is what was appended for those who had asked, `hands_over` whether one of them has been granted something.
     """
 
     state: Resources
     head: eventlog.Head
-    events: tuple[LeaseEvent, ...]
-    bells: tuple[str, ...] = ()
+    events: tuple[LeaseEvent, ...] = ()
     before: eventlog.Head | None = None
     touched: Mapping[str, tuple[Lease, eventlog.Head]] = field(default_factory=dict)
     others: tuple[LeaseEvent, ...] = ()
+    hands_over: bool = False
+
+    def then(self, turn: Turn) -> Turn:
+        """Give what this one and the next one came to together."""
+        return Turn(
+            turn.state,
+            turn.head,
+            self.events + turn.events,
+            self.before if turn.before == self.head else None,  # Else somebody has appended without a turn.
+            {**self.touched, **turn.touched},
+            self.others + turn.others,
+            turn.hands_over,
+        )
 
 
 class Turns:
     """Takes turns at the stream of the resources. Safe to use from threads, and after a fork."""
 
-    def __init__(self, log: eventlog.FileLog, root: Path, disk: eventlog.Disk, actor: str, door: str) -> None:
+    def __init__(
+        self, log: eventlog.FileLog, root: Path, disk: eventlog.Disk, actor: str, door: str, others: Others
+    ) -> None:
         self.actor = actor
+        self.stay_s, self.stay_max_s = STAY_S, STAY_MAX_S
+        self._others = others
         self._log = log
         self._root = root
         self._disk = disk
@@ -92,7 +145,7 @@ class Turns:
         self._checkpoint = Checkpoint(root)
         self._lock_path = resources_path(root) / "turn.lock"
         self._mutex = threading.Lock()
-        self._fd: int | None = None
+        self._fds: tuple[int, int] | None = None
         _all.add(self)
 
     def look(self) -> tuple[Resources, bool]:
@@ -112,59 +165,105 @@ class Turns:
         kept = self.kept()
         return kept[0] if kept is not None else NOTHING
 
-    def take(
-        self, *decisions: Decide, key: str | None = None, asked: Callable[[], Sequence[Asked]] = lambda: ()
-    ) -> Turn:
+    def take(self, *decisions: Decide, key: str | None = None) -> Turn:
         """Append what each of the decisions makes of the state, each at once; `key` is that of the last one.
 
-        What was `asked` by then is in the append of the first of them. What this returns is durable, also where nothing
-        was appended.
+        What others have asked by then is in the append of the first of them. What this returns is durable, also where
+        nothing was appended.
         """
-        with self._turn():
-            state, head = (self._checkpoint.load() if decisions else None) or self._at_head()
-            before: eventlog.Head | None = head
-            touched: dict[str, tuple[Lease, eventlog.Head]] = {}
-            done: list[LeaseEvent] = []
-            others: list[LeaseEvent] = []
-            bells: list[str] = []
-            wishes = asked()
-            if wishes and (key is not None or not decisions):
-                decisions = (*decisions[:-1], _nothing, *decisions[-1:])
-            for place, decide in enumerate(decisions, 1 - len(decisions)):
-                with_wishes = wishes and place == (0 if key is None else -1)
-                said = wishes if with_wishes else ()
-                turn = self._append(decide, state, head, None if place else key, said)
-                bells.extend(turn.bells)
-                others.extend(turn.others)
-                if turn.before != head:
-                    before = None  # Somebody has appended in between, without a turn.
-                state, head = turn.state, turn.head
-                done.extend(turn.events)
-                touched |= turn.touched
-            return Turn(state, head, tuple(done), tuple(bells), before, touched, tuple(others))
+        turn = self._taken(decisions, key, LOCK_LIMIT_S)
+        if turn is None:
+            raise eventlog.Locked(self._lock_path, LOCK_LIMIT_S, holder(self._lock_path))
+        return turn
+
+    def take_at_once(self, *decisions: Decide) -> Turn | None:
+        """The same, but nothing where somebody else has a turn: that one will see what it is asked before it goes."""
+        return self._taken(decisions, None, 0)
+
+    def serve(self, *, stays: bool = True) -> Turn | None:
+        """Decide what others have asked, where they have and nobody has a turn: whoever has one does so after it."""
+        served: Turn | None = None
+        while self._others.is_asked():
+            with self._turn(0) as is_ours:
+                if not is_ours:
+                    break
+                kept = self._checkpoint.load() or self._at_head()
+                turn = self._append(_nothing, *kept, None, self._others.asked())
+                if stays and served is None:
+                    turn = self._stay(turn)
+                served = served.then(turn) if served else turn
+        return served
+
+    def _taken(self, decisions: Sequence[Decide], key: str | None, limit_s: float) -> Turn | None:
+        try:
+            with self._turn(limit_s) as is_ours:
+                if not is_ours:
+                    return None
+                turn = self._stay(self._decided(decisions, key))
+        except MerlinError:
+            self._serve_late()  # They have not been refused, and they wait.
+            raise
+        served = self._serve_late()
+        return turn.then(served) if served else turn
+
+    def _serve_late(self) -> Turn | None:
+        """Serve those who could not know that this turn was about to end."""
+        with suppress(MerlinError, eventlog.EventLogError, OSError):  # Who has asked meets it in a turn of its own.
+            return self.serve(stays=False)
+        return None
+
+    def _stay(self, turn: Turn) -> Turn:
+        """After a key was handed on, decide for those who give back something while this process is warm."""
+        end_s = time.monotonic() + self.stay_max_s
+        with suppress(MerlinError, eventlog.EventLogError, OSError):  # Likewise.
+            while (
+                turn.hands_over
+                and time.monotonic() < end_s
+                and not self.is_waited_for()
+                and self._others.is_given_back(self.stay_s)
+            ):
+                turn = turn.then(self._append(_nothing, turn.state, turn.head, None, self._others.asked()))
+        return turn
+
+    def _decided(self, decisions: Sequence[Decide], key: str | None) -> Turn:
+        state, head = (self._checkpoint.load() if decisions else None) or self._at_head()
+        done = Turn(state, head, before=head)
+        asked = self._others.asked()
+        if asked and (key is not None or not decisions):
+            decisions = (*decisions[:-1], _nothing, *decisions[-1:])
+        for place, decide in enumerate(decisions, 1 - len(decisions)):
+            with_asked = asked and place == (0 if key is None else -1)
+            turn = self._append(decide, done.state, done.head, None if place else key, asked if with_asked else ())
+            done = replace(done.then(turn), hands_over=done.hands_over or turn.hands_over)
+        return done
 
     def _append(
         self, decide: Decide, state: Resources, head: eventlog.Head, key: str | None, asked: Sequence[Asked]
     ) -> Turn:
         is_sure = False
         for _ in range(CONFLICTS_MAX):
-            said, drafted = _said(asked, state)
-            others, refusal = len(said), None
+            draft = _Draft(state)
+            for each in asked:
+                with suppress(MerlinError):  # Who is refused is told so in a turn of its own.
+                    draft.add(each.actor, each.decide)
+            others, refusal = len(draft.said), None
             try:
-                said += [(self.actor, event.checked()) for event in decide(drafted)]
+                draft.add(self.actor, decide)
             except MerlinError as error:
                 refusal = error
+            said = draft.said
             if not is_sure and (refusal or not said):  # Else the append sees whether this is where the log ends.
                 is_sure, decided = True, head
                 state, head = self._at_head()
                 if head != decided:
                     continue
             if refusal:
-                if said:
+                if asked:
                     self._append(_nothing, state, head, None, asked)
                 raise refusal
             if not said:
-                return Turn(state, head, (), before=head)
+                self._others.tell(Outcome(state, state, asked))
+                return Turn(state, head, before=head)
             events = tuple(event for _, event in said)
             recorded = [event.recorded_by(actor, self._door) for actor, event in said]
             reach("lease.append.before")
@@ -178,14 +277,14 @@ class Turns:
             reach("lease.append.after")
             if appended.repeated:
                 state, head = self._at_head()
-                return Turn(state, head, ())
-            bells = tuple(_bells(state, events[:others], events[others:]))
-            touched, before = {}, head
+                return Turn(state, head)
+            touched, was, before = {}, state, head
             for state, head in LEASE_PROJECTION.fold_own(appended.news, events, state):  # noqa: B020  the last pair goes on
                 if state.touched is not None:
                     touched[state.touched.lease_id] = state.touched, head
+            hands_over = self._others.tell(Outcome(was, state, asked, events[:others], events[others:], touched))
             self._checkpoint.store(state, head)
-            return Turn(state, head, events[others:], bells, before, touched, events[:others])
+            return Turn(state, head, events[others:], before, touched, events[:others], hands_over)
         raise MerlinError(f"{RESOURCES} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
 
     def _at_head(self) -> tuple[Resources, eventlog.Head]:
@@ -212,63 +311,91 @@ class Turns:
         return LEASE_PROJECTION.fold(self._log.read(RESOURCES), NOTHING, origin(RESOURCES).head)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        with self._mutex:
-            if self._fd is None:
-                make_directories(self._disk, self._lock_path.parent)
-                self._fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-            if not _take(self._fd, LOCK_LIMIT_S):
-                raise eventlog.Locked(self._lock_path, LOCK_LIMIT_S, holder(self._lock_path))
+    def _turn(self, limit_s: float) -> Iterator[bool]:
+        """Have a turn; False when somebody else has one for so many seconds."""
+        mutex = self._mutex
+        if not mutex.acquire(timeout=limit_s):
+            yield False
+            return
+        try:
+            fd, waiting_fd = self._fds or self._open()
+            if not _is_locked(fd) and not (limit_s and _waits(fd, waiting_fd, limit_s)):
+                yield False
+                return
             try:
-                yield
+                yield True
             finally:
-                unlock(self._fd)
+                unlock(fd)
+        finally:
+            mutex.release()
+
+    def is_waited_for(self) -> bool:
+        """Tell whether somebody waits for a turn of its own."""
+        _, waiting_fd = self._fds or self._open()
+        if not _is_locked(waiting_fd):
+            return True
+        unlock(waiting_fd)
+        return False
+
+    def _open(self) -> tuple[int, int]:
+        make_directories(self._disk, self._lock_path.parent)
+        paths = self._lock_path, self._lock_path.with_name("turn.waits")
+        first, second = (os.open(path, os.O_RDWR | os.O_CREAT, 0o666) for path in paths)
+        self._fds = first, second
+        return self._fds
 
     def abandon(self) -> None:
-        """In a forked child: drop the descriptor that came along, and with it the child's part in a held turn."""
+        """In a forked child: drop the descriptors that came along, and with them the child's part in a held turn."""
         self._mutex = threading.Lock()
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        fds, self._fds = self._fds, None
+        for fd in fds or ():
+            os.close(fd)
 
 
-def _take(fd: int, limit_s: float) -> bool:
-    """Lock `fd`, within so many seconds."""
+def _is_locked(fd: int) -> bool:
+    """Lock `fd`, unless somebody else has."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _waits(fd: int, waiting_fd: int, limit_s: float) -> bool:
+    """Lock `fd` within so many seconds, and have whoever has it see that somebody waits."""
     begun_s = time.monotonic()
-    while True:
-        with suppress(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        waited_s = time.monotonic() - begun_s
-        if waited_s >= limit_s:
-            return False
-        time.sleep(TRY_S if waited_s < PATIENT_S else waited_s / 20)
+    fcntl.flock(waiting_fd, fcntl.LOCK_SH)
+    try:
+        while not _is_locked(fd):
+            waited_s = time.monotonic() - begun_s
+            if waited_s >= limit_s:
+                return False
+            time.sleep(TRY_S if waited_s < PATIENT_S else SELDOM_S)
+        return True
+    finally:
+        unlock(waiting_fd)
 
 
 def _nothing(_state: Resources) -> Sequence[LeaseEvent]:
     return ()
 
 
-def _said(asked: Sequence[Asked], state: Resources) -> tuple[list[tuple[str, LeaseEvent]], Resources]:
-    """Decide what others have asked, and give the state after it; who is refused is told so in a turn of its own."""
-    said: list[tuple[str, LeaseEvent]] = []
-    for each in asked:
-        with suppress(Refused):
-            for event in each.decide(state):
-                said.append((each.actor, event.checked()))
-                state = LEASE_PROJECTION.evolve(state, Recorded(DRAFTED + len(said), _NOW, each.actor, "", event))
-    return said, state
+class _Draft:
+    """What is to be in one append, decided one after the other, each over what the ones before will have changed."""
 
+    def __init__(self, state: Resources) -> None:
+        self.said: list[tuple[str, LeaseEvent]] = []
+        self._state = state
+        self._folded = 0
 
-def _bells(before: Resources, others: Sequence[LeaseEvent], own: Sequence[LeaseEvent]) -> Iterator[str]:
-    """Give the bells of the claims that wait no longer, those that others have just asked for among them."""
-    asked = {event.claim_id: event.waiter for event in others if isinstance(event, ClaimQueued)}
-    for event in (*others, *own):
-        if isinstance(event, LeaseGranted | ClaimCancelled | ClaimAbandoned | ClaimTimedOut):
-            claim = before.claims.get(event.claim_id)
-            waiter = claim.waiter if claim else asked.get(event.claim_id)
-            if waiter is not None and waiter.bell and getattr(event, "place", 1) == 1:
-                yield waiter.bell
+    def add(self, actor: str, decide: Decide) -> None:
+        """Decide one thing more."""
+        if decide is _nothing:
+            return
+        for number, (who, event) in enumerate(self.said[self._folded :], self._folded + 1):
+            self._state = LEASE_PROJECTION.evolve(self._state, Recorded(DRAFTED + number, _NOW, who, "", event))
+        self._folded = len(self.said)
+        self.said += [(actor, event.checked()) for event in decide(self._state)]
 
 
 _all: weakref.WeakSet[Turns] = weakref.WeakSet()

@@ -119,7 +119,7 @@ def fork_in_a_turn(root: Path, told: Connection) -> None:
     """Start children while a turn is held, and tell when it has been given back."""
     leases = leases_of(root, sync=False)
     leases.reserve(wish("first", "slot0", waits=False))
-    with leases.turns._turn():
+    with leases.turns._turn(1.0):
         child = os.fork()
         if child == 0:
             signal.pause()

@@ -11,6 +11,7 @@ from eventlog import FileLog
 from merlin_es.asking import Asking
 from merlin_es.bells import Bells
 from merlin_es.commands import Caller, Reserve
+from merlin_es.desk import Desk
 from merlin_es.lock_probe import require_locks
 from merlin_es.observer import World
 from merlin_es.ports import Host, ProcessId
@@ -125,17 +126,8 @@ def leases_at(root: Path, clock: Clock | None = None, runs: dict[str, tuple[str,
     known = runs if runs is not None else {}
     world = World(root, clock.host(), clock.alive.__contains__, known.get)
     files = LeaseFiles(log, root, disk, clock.boot_id)
-    return Leases(
-        root,
-        log,
-        Turns(log, root, disk, "ada@lab", "cli"),
-        files,
-        world,
-        disk,
-        Bells(root, disk),
-        Asking(root),
-        require_locks,
-    )
+    desk = Desk(world, Bells(root, disk), Asking(root))
+    return Leases(root, log, Turns(log, root, disk, "ada@lab", "cli", desk), files, world, disk, desk, require_locks)
 
 
 TICK = Tick(BOOT, 1000.0)

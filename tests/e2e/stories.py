@@ -140,6 +140,12 @@ def plain(lab: Recorded, row: int) -> None:
     record = lab.rest(lab.submit_as(kind, target, *options, "--", *command, code=code))
     assert record["status"] == status, record
     assert exit_code in (None, record["exit_code"]), record
+    if status == "failed":
+        assert record["failure_kind"] == ("timeout" if kind == "timed out" else "user")
+    if status == "error":
+        assert record["message"], "it says why"
+    if kind == "timed out":
+        assert "0.5 s that --timeout allows" in record["message"]
 
 
 def before_the_cluster(lab: Recorded, url: str, token: Path) -> None:
@@ -183,6 +189,7 @@ def stopped_by_others(lab: Recorded) -> None:
     lab.begins(run_id)
     lab.merlin.cluster.link().server.stop(run_id)
     assert lab.rest(run_id)["status"] == "cancelled"
+    assert lab.merlin.ledger.run(run_id).cancel_requested_at is None, "nobody asked us"
 
 
 def supervisor_dies(lab: Recorded) -> None:
@@ -194,7 +201,8 @@ def supervisor_dies(lab: Recorded) -> None:
     assert started
     os.kill(supervisor_of(started.pid), signal.SIGKILL)
     record = lab.rest(run_id)
-    assert (record["status"], len(record["attempts"])) == ("completed", 2)
+    assert record["status"] == "completed"
+    assert [attempt.status for attempt in lab.merlin.ledger.run(run_id).attempts] == ["failed", "completed"]
 
 
 def submitter_dies(lab: Recorded, failpoint: str) -> None:
@@ -210,7 +218,9 @@ def submitted_after_all(lab: Recorded) -> None:
     """What somebody died over has completed, once."""
     for run_id in [each for each, kind in lab.kinds.items() if kind in (SUBMITTER_KILLED, RETRIED)]:
         assert lab.rest(run_id, "completed", "failed")["status"] == "completed"
-        assert lab.types(run_id).count("run.submitted") == 1
+        types = lab.types(run_id)
+        assert (types.count("run.submitted"), types.count("run.completed")) == (1, 1)
+        assert [job.submission_id for job in lab.jobs() if job.submission_id.startswith(run_id)] == [run_id]
 
 
 def keys(lab: Recorded) -> None:
@@ -223,10 +233,12 @@ def keys(lab: Recorded) -> None:
     assert lab.record_file(waiting)["status"] == "waiting"
     lab.type("jobs", "cancel", waiting)
     assert lab.rest(waiting)["status"] == "cancelled"
+    assert lab.merlin.ledger.run(waiting).attempts == (), "it never comes to Ray"
     lab.type("resources", "release", "--key", KEY, "--force", "--reason", "the board is on fire")
     lab.type("jobs", "cancel", first)
     assert lab.rest(first)["status"] == "cancelled"
     assert [lab.rest(run_id, "completed")["status"] for run_id in (second, two)] == ["completed", "completed"]
+    until(lambda: lab.merlin.reconciler.leases.state().holder(KEY) is None)
 
 
 def people(lab: Recorded) -> None:
@@ -309,17 +321,18 @@ def cluster_dies(lab: Recorded, head: OwnHead) -> None:
         *("sh", "-c", f"mkdir {lab.work}/lost 2>/dev/null && sleep 600; true"),
     )
     pending = lab.submit_as("lost with its cluster", "pending", "--cpus", "640", "--", "true")
-    gone = lab.submit_as("ended while nobody could be asked", "gone", "--", "sh", "-c", "sleep 1; exit 5")
     for run_id in (running, again):
         lab.running(run_id)
     lab.ended(done)
+    gone = lab.submit_as("ended while nobody could be asked", "gone", "--", "sh", "-c", "sleep 1; exit 5")
     until(lambda: lab.merlin.witnesses.read(gone, 1).ended and (lab.work / "lost").exists())
     head.kill()
     until(lambda: lab.merlin.reconcile_once().unreachable)
+    ended_alone = lab.ended(gone)
+    assert (ended_alone.status, ended_alone.exit_code) == ("failed", 5), "by the word of its wrapper"
     late = lab.submit_as("blocked", "late", "--", "true", code=5)
     head.restart()
     assert [lab.ended(run_id).status for run_id in (running, again, pending)] == ["lost"] * 3
-    assert lab.ended(gone).exit_code == 5
     for run_id in (again, pending):
         lab.type("jobs", "retry", run_id)
     lab.type("jobs", "cancel", pending)

@@ -13,17 +13,13 @@ pytestmark = pytest.mark.xdist_group("ray")
 SUBMITTING = [
     "request.before",
     "append.before",
-    "append.after",
-    "publish.after",
-    "request.after",
     "append.before:2",
     "append.after:2",
-    "submit.before",
-    "submit.after",
     "append.before:3",
     "append.after:3",
     "publish.after:3",
 ]
+"""Where the runs of `stories.SUBMITTER_DIES` are not killed, which say the same of five more points."""
 ENDING = [
     "logs.before",
     "logs.after",

@@ -39,20 +39,6 @@ def test_of_two_runs_that_want_one_key_the_second_is_submitted_when_the_first_ha
     assert [key.grants for key in resources(lab).keys.values()] == [2]
 
 
-def test_a_run_that_is_cancelled_while_it_waits_leaves_the_line_and_never_comes_to_ray(lab: Lab) -> None:
-    first = lab.submit("sleep", "600", leases=WISH).run_id
-    second = lab.submit(*lab.marked(), leases=WISH).run_id
-    assert resources(lab).claims
-    lab.merlin.cancel(second)
-    assert lab.ended(second).status == "cancelled"
-    assert not resources(lab).claims
-    lab.running(first)
-    lab.merlin.cancel(first)
-    assert lab.ended(first).status == "cancelled"
-    assert not resources(lab).leases
-    assert (lab.executed(), [job.submission_id for job in lab.jobs()]) == (0, [first])
-
-
 def test_a_job_whose_lease_was_taken_away_is_ended(lab: Lab) -> None:
     run = lab.submit("sleep", "600", leases=WISH).run_id
     lab.running(run)

@@ -115,20 +115,6 @@ def test_a_job_whose_record_is_deleted_in_ray_ends_by_its_wrapper(lab: Lab) -> N
     assert (ended.status, ended.exit_code) == ("failed", 6)
 
 
-def test_a_supervisor_that_is_killed_is_a_failure_of_the_infrastructure_and_may_be_repeated(lab: Lab) -> None:
-    run = lab.running(lab.submit(*lab.marked("sleep 600"), retries_max=1).run_id).run_id
-    until(lambda: lab.merlin.witnesses.read(run, 1).started)
-    started = lab.merlin.witnesses.read(run, 1).started
-    assert started
-    os.kill(supervisor_of(started.pid), signal.SIGKILL)
-    again = lab.until(run, lambda record: len(record.attempts) == 2 and record.status == "running")
-    assert again.attempts[0].status == "failed"
-    until(lambda: lab.executed() == 2)
-    lab.merlin.cancel(run)
-    ended = lab.ended(run)
-    assert ended.status == "cancelled"
-
-
 def test_a_cluster_that_wants_a_token_says_so(lab: Lab, alone: Lab, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("0" * 64)

@@ -35,22 +35,6 @@ def test_a_run_is_submitted_at_once_and_ends_with_its_output_and_its_artifacts(l
     assert types.index("run.logs_captured") < types.index("run.completed"), "the output may be gone when it ended"
 
 
-@pytest.mark.parametrize(
-    ("command", "exit_code"),
-    [
-        (("sh", "-c", "exit 3"), 3),
-        (("sh", "-c", "kill -9 $$"), -9),
-        ((sys.executable, "-c", "import sys; sys.exit(-1)"), 255),
-        (("no-such-command-anywhere",), 127),
-    ],
-)
-def test_a_failure_of_the_command_is_recorded_with_its_exit_code(
-    lab: Lab, command: tuple[str, ...], exit_code: int
-) -> None:
-    ended = lab.ended(lab.submit(*command).run_id)
-    assert (ended.status, ended.failure_kind, ended.exit_code) == ("failed", "user", exit_code)
-
-
 def test_a_word_in_the_output_or_the_name_does_not_make_a_status(lab: Lab) -> None:
     record = lab.submit("sh", "-c", "echo SUCCEEDED; exit 1", workflow="succeeded", target="succeeded_probe")
     assert lab.ended(record.run_id).status == "failed"
@@ -173,12 +157,6 @@ def test_a_label_that_no_machine_has_is_named(lab: Lab) -> None:
     lab.ended(record.run_id)
 
 
-def test_a_run_that_takes_too_long_is_stopped_and_failed_as_that(lab: Lab) -> None:
-    ended = lab.ended(lab.submit("sleep", "600", timeout_s=1.0).run_id)
-    assert (ended.status, ended.failure_kind) == ("failed", "timeout")
-    assert "1 s that --timeout allows" in (ended.message or "")
-
-
 def test_a_failed_command_is_repeated_only_when_asked(lab: Lab) -> None:
     command = lab.marked(f"test $(wc -l < {lab.work}/executed) = 2")
     once = lab.ended(lab.submit(*command, retries_max=3).run_id)
@@ -188,13 +166,6 @@ def test_a_failed_command_is_repeated_only_when_asked(lab: Lab) -> None:
     assert (twice.status, [attempt.status for attempt in twice.attempts]) == ("completed", ["failed", "completed"])
     assert twice.attempts[1].submission_id == f"{twice.run_id}-a2"
     assert lab.executed() == 2
-
-
-def test_what_ray_refuses_ends_as_an_error_that_says_why(lab: Lab) -> None:
-    record = lab.submit("true", label_selector={"bad key!!": "in("})
-    ended = lab.ended(record.run_id)
-    assert ended.status in ("error", "failed")
-    assert ended.message
 
 
 def test_a_job_that_the_ledger_forgot_is_adopted(lab: Lab) -> None:
@@ -217,14 +188,6 @@ def test_jobs_of_others_are_left_alone(lab: Lab, tmp_path: Path) -> None:
     other.running(record.run_id)
     other.merlin.cancel(record.run_id)
     assert other.ended(record.run_id).status == "cancelled"
-
-
-def test_a_job_that_somebody_stops_by_hand_is_cancelled_by_others(lab: Lab) -> None:
-    record = lab.running(lab.submit("sleep", "600").run_id)
-    lab.merlin.cluster.link().server.stop(record.run_id)
-    ended = lab.ended(record.run_id)
-    assert ended.status == "cancelled"
-    assert ended.cancel_requested_at is None
 
 
 def test_all_state_files_come_back_the_same(lab: Lab) -> None:

@@ -1,0 +1,112 @@
+"""What have others asked of whoever decides just now, and how is each of them told what came of it?
+
+Where a key goes from hand to hand, the slow part is to wake a process whose code has gone cold and have it decide. So
+whoever has decided stays for a moment (see Turns) and decides for the others too: they only ask, and listen at their
+bells. A bell says which leases it rings for, so who hears it need not read what has become of all the others.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from merlin_es.asking import Asking, GiveBack, Wish
+from merlin_es.bells import Bells
+from merlin_es.deciders import lease as rules
+from merlin_es.observer import World
+from merlin_es.turns import Asked, Decide, Outcome
+from projections.events.lease import (
+    ClaimAbandoned,
+    ClaimCancelled,
+    ClaimQueued,
+    ClaimTimedOut,
+    LeaseGranted,
+)
+from projections.lease_state import Lease, Resources
+
+_LOOK: Final = b"\n"
+"""What a bell says that only tells to look."""
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(tuple[Lease, ...]).decode
+
+
+@dataclass
+class Desk:
+    """Where the processes of one state root ask each other; see merlin_es.turns.Others."""
+
+    world: World
+    bells: Bells
+    asking: Asking
+
+    def asked(self) -> list[Asked]:
+        """Take what others have asked for: who comes to stand in line is before who gives back, and so may be next."""
+        wishes = [Asked(wish.actor, self._claim(wish)) for wish in self.asking.wishes.empty()]
+        returns = [Asked(each.caller.by, self._return(each), each) for each in self.asking.returns.empty()]
+        return wishes + returns
+
+    def is_asked(self) -> bool:
+        """Tell whether somebody has asked for anything."""
+        return self.asking.returns.has_some(0) or self.asking.wishes.has_some(0)
+
+    def is_given_back(self, limit_s: float) -> bool:
+        """Wait until somebody gives something back; False when nobody does within so many seconds."""
+        return self.asking.returns.has_some(limit_s)
+
+    def tell(self, outcome: Outcome) -> bool:
+        """Ring where somebody waits for what has been decided; tell whether a key has gone to somebody in line."""
+        hands_over = False
+        for bell, event in _ended_waits(outcome):
+            granted = isinstance(event, LeaseGranted)
+            hands_over = hands_over or granted
+            leases = outcome.state.leases.values() if granted else ()
+            self.bells.ring(bell, _said(lease for lease in leases if lease.claim_id == event.claim_id))
+        for asked in outcome.asked:
+            if asked.gives is not None:
+                lease = outcome.touched.get(asked.gives.lease_id)
+                self.bells.ring(asked.gives.bell, _said(lease[:1] if lease else ()))
+        return hands_over
+
+    def _claim(self, wish: Wish) -> Decide:
+        def decide(state: Resources) -> rules.Events:
+            command = replace(wish.command, at=self.world.host.now())
+            return rules.reserve(command, wish.actor, state, self.world.look(), for_another=True)
+
+        return decide
+
+    def _return(self, each: GiveBack) -> Decide:
+        def decide(state: Resources) -> rules.Events:
+            caller = replace(each.caller, at=self.world.host.now())
+            return rules.release(each.lease_id, caller, state, self.world.look())
+
+        return decide
+
+
+def heard(rung: bytes) -> tuple[Lease, ...]:
+    """Give the leases that a bell has rung for last; none where it only says to look."""
+    with suppress(msgspec.MsgspecError, IndexError):
+        return _decode(rung.splitlines()[-1])
+    return ()
+
+
+def _said(leases: Iterable[Lease]) -> bytes:
+    line = _encode(tuple(leases)) + b"\n"
+    return line if len(line) <= select.PIPE_BUF else _LOOK  # It could be torn.
+
+
+def _ended_waits(
+    outcome: Outcome,
+) -> Iterator[tuple[str, LeaseGranted | ClaimCancelled | ClaimAbandoned | ClaimTimedOut]]:
+    """Give what ends a wait, and its bell; also of those who have only asked just now."""
+    asked = {event.claim_id: event.waiter for event in outcome.others if isinstance(event, ClaimQueued)}
+    for event in (*outcome.others, *outcome.own):
+        if isinstance(event, LeaseGranted | ClaimCancelled | ClaimAbandoned | ClaimTimedOut):
+            claim = outcome.before.claims.get(event.claim_id)
+            waiter = claim.waiter if claim else asked.get(event.claim_id)
+            if waiter is not None and waiter.bell and getattr(event, "place", 1) == 1:
+                yield waiter.bell, event
