@@ -137,6 +137,11 @@ class Demo:
             seen += line
             assert line, seen
 
+    def is_told(self) -> str:
+        """Give the next line for people."""
+        assert self.process.stderr
+        return self.process.stderr.readline()
+
     def end(self) -> str:
         """See it end, with nothing left running; gives what it told people."""
         _, said = self.process.communicate(timeout=LIMIT_S)
@@ -165,9 +170,7 @@ def test_who_interrupts_the_demo_again_and_again_while_the_head_starts_leaves_no
     until(lambda: head_processes(temp_dir))
     os.killpg(demo.process.pid, signal.SIGINT)  # As a terminal does.
     os.killpg(demo.process.pid, signal.SIGINT)
-    assert demo.process.stderr
-    said = demo.process.stderr.readline()
-    assert said == "merlin: ending what runs; it takes a few seconds\n"
+    assert demo.is_told() == "merlin: ending what runs; it takes a few seconds\n"
     os.killpg(demo.process.pid, signal.SIGINT)
     assert demo.end() == (
         f"merlin: interrupted in scene 2 of 11; nothing runs any more, the files are in {top}\n"
@@ -183,6 +186,7 @@ def test_whoever_ends_the_demo_while_a_run_goes_on_or_its_head_is_dead_can_play_
     demo = Demo(tmp_path / "places", "--dir", str(top))
     demo.shows("$ ./merlin ray jobs wait ")
     demo.process.terminate()
+    assert demo.is_told() == "merlin: ending what runs; it takes a few seconds\n"
     demo.process.send_signal(signal.SIGHUP)
     assert f"interrupted in scene 3 of 11; nothing runs any more, the files are in {top}\n" in demo.end()
     assert demo.process.returncode == 143
