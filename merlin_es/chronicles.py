@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from itertools import takewhile
@@ -52,6 +53,8 @@ class Chronicle(Struct, frozen=True, dict=True):
         """Give the stream of that name, or of the run with that id; raises NotFound when it has no events."""
         stream = run_stream(name) if is_run_id(name) and not self._has_events(name) else name
         if not self._has_events(stream):
+            with suppress(Invalid):
+                self.log.head(stream)  # Whoever was told of something in it hears that it is gone.
             raise NotFound(
                 f"there is no run {name!r} in this state root, and no stream: "
                 "`merlin ray jobs list` shows the runs there are",

@@ -176,7 +176,7 @@ def run(command: "list[str]", lock_fd: int) -> None:
         encoding="utf-8",
         errors="replace",
         start_new_session=True,  # Ctrl-C reaches us alone, who then end all of it.
-        preexec_fn=hear,
+        preexec_fn=hear_as_others_do,
     ) as child:
         try:
             hear()
@@ -198,6 +198,14 @@ def run(command: "list[str]", lock_fd: int) -> None:
 def hear() -> None:
     """Let signals through again."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def hear_as_others_do() -> None:
+    """Have a signal end a child that is not yet what it is to be, and not be raised in it."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    hear()
 
 
 def end(group: int) -> None:

@@ -24,13 +24,14 @@ def merlin() -> None:
 @app.command()
 def demo(
     directory: Annotated[
-        str | None, typer.Option("--dir", metavar="DIR", help="Play there; it is new or empty [default: a new one].")
+        str | None,
+        typer.Option("--dir", metavar="DIR", help="Play there: new, empty, or of a demo [default: a new one]."),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the files at the end.")] = False,
 ) -> None:
     """Do the main job on a real Ray in a minute, step by step: plan, run, gate, lease, fork, crash, rebuild, stop.
 
-    Exit code: 0 done, 1 a step did not do what it says, 2 something is missing, 130 interrupted.
+    Exit code: 0 done, 1 a step did not do what it says, 2 something is missing, 130 or 143 interrupted.
     """
     from pathlib import Path
 

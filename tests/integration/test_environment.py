@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,6 +65,47 @@ def test_a_python_without_its_packages_is_told_so_and_does_not_begin_again_for_e
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "run it without -S." in refused.stderr
     assert not (checkout / ".venv").exists()
+
+
+def test_who_ends_a_preparation_leaves_nothing_running_and_a_stamp_that_says_it_is_unfinished(checkout: Path) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        started = subprocess.Popen(
+            [checkout.parent / "bare" / "bin" / "python", str(checkout / "tools" / "merlin.py"), "demo"],
+            env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # Whatever whoever starts the tests has.
+        )
+        assert started.stderr
+        assert started.stderr.readline().startswith("merlin: preparing ")
+        until(lambda: len(running_in(checkout)) > 1)
+        os.killpg(started.pid, number)  # As a terminal does, and somebody impatient.
+        os.killpg(started.pid, number)
+        _, said = started.communicate(timeout=300)
+        assert started.returncode == 128 + number
+        assert said == (
+            "merlin: interrupted while .venv was prepared; nothing runs on, and the same command begins it anew.\n"
+        )
+        assert running_in(checkout) == set()
+        assert (checkout / ".venv" / "prepared-from").read_text() == "unfinished\n"
+
+
+def running_in(checkout: Path) -> set[int]:
+    """Give the processes whose command line names the checkout."""
+    found = set()
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if process.name.isdecimal() and os.fsencode(checkout) in (process / "cmdline").read_bytes():
+                found.add(int(process.name))
+    return found
+
+
+def until(is_so: Callable[[], object]) -> None:
+    limit = time.monotonic() + 120
+    while not is_so():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
 
 
 def test_an_environment_of_somebody_elses_stays_as_it_is(checkout: Path) -> None:
