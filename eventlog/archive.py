@@ -31,7 +31,7 @@ def open_log(path: Path) -> int | None:
     """Give a descriptor to read the log at `path` from, wherever it is; None when there is none. Raises Corrupt."""
     for _ in range(_RACES_MAX):
         with suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDONLY)
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # A pipe in its place would never open.
             if os.fstat(fd).st_size or not archive_path(path).exists():
                 return fd
             os.close(fd)

@@ -117,8 +117,9 @@ class Corrupt(Damaged):
 
     def __init__(self, path: Path | str, line: int, offset: int, why: str) -> None:
         super().__init__(
-            f"{path}, line {line} (byte {offset}): {why}. What stands before it can be read, and nothing more is "
-            "appended: restore the file from a copy, or keep it as evidence and go on in a new stream"
+            f"{path}, line {line} (byte {offset}), is not what was written ({why}; what stands before it can be read, "
+            "and nothing more is appended): restore the file from a copy, or keep it as evidence and go on in a new "
+            "stream"
         )
         self.path = path
         self.line = line
@@ -127,12 +128,12 @@ class Corrupt(Damaged):
 
 
 class Vanished(Damaged):
-    """A log that this process has seen is not there any more."""
+    """A log that this process has seen, or that a state file vouches for, is not there any more, or empty."""
 
     def __init__(self, path: Path, head: str) -> None:
         super().__init__(
-            f"{path} is gone; its head was {head}. No new log is started in its place: "
-            "mount or restore its directory, then repeat the call"
+            f"{path} is gone or empty (its head was {head}. No new log is started in its place): "
+            "mount its file system, or restore it from a copy, then repeat the call"
         )
         self.path = path
 

@@ -81,7 +81,7 @@ class FileLog:
     def read(self, stream: str, first: int = 1) -> Iterator[Event]:
         """Yield the events from seq `first` on, verified; see EventLog.read."""
         path, start = self.path(stream), origin(stream)
-        with _opened(path) as fd:
+        with self._kept(path, stream) as fd:
             if fd is not None:
                 end = os.fstat(fd).st_size
                 walk = Walk(fd, stream, find(fd, first, start, end) if first > 1 else start)
@@ -90,7 +90,7 @@ class FileLog:
     def read_backwards(self, stream: str, last: int | None = None) -> Iterator[Event]:
         """Yield the events from seq `last` down to 1, verified; see EventLog.read_backwards."""
         path, start = self.path(stream), origin(stream)
-        with _opened(path) as fd:
+        with self._kept(path, stream) as fd:
             if fd is None:
                 return
             end = os.fstat(fd).st_size
@@ -110,7 +110,7 @@ class FileLog:
     def head(self, stream: str) -> Head:
         """Give the head of the stream, verified against what shortly precedes it."""
         path, start = self.path(stream), origin(stream)
-        with _opened(path) as fd:
+        with self._kept(path, stream) as fd:
             if fd is None:
                 return start.head
             end = os.fstat(fd).st_size
@@ -157,6 +157,19 @@ class FileLog:
         """Close all files; the log can be used again afterwards."""
         for journal in list(self._journals.values()):
             journal.close()
+
+    @contextmanager
+    def _kept(self, path: Path, stream: str) -> Iterator[int | None]:
+        """Give a descriptor as `_opened` does; raises Vanished where nothing is in a log of which somebody was told."""
+        with _opened(path) as fd:
+            if fd is not None and os.fstat(fd).st_size:
+                yield fd
+                return
+        told = self._setup.acknowledged(stream)
+        with _opened(path) as fd:  # Once more: it may just have begun.
+            if told and told.seq and (fd is None or not os.fstat(fd).st_size):
+                raise Vanished(path, str(told))
+            yield fd
 
     def _follow(
         self, wake: Waker, path: Path, stream: str, first: int, stop: threading.Event, poll_s: float

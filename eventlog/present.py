@@ -23,3 +23,5 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
         return 0
+    except OSError:
+        return 1  # Something is there; whoever reads it is told why it cannot be read.

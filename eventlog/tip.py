@@ -38,7 +38,7 @@ def ends_with(tip: bytes, head: Head) -> bool:
 
 def _tip(path: Path) -> bytes:
     with suppress(OSError):
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # As open_log does.
         try:
             return os.pread(fd, TIP_BYTES, max(0, os.fstat(fd).st_size - TIP_BYTES))
         finally:

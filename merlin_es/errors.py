@@ -54,10 +54,18 @@ def told(message: str, why: str = "", advice: str = "") -> Told:
     what, colon, last = _parted(text)
     if not colon or " " not in what:  # The name of a file, and then what is the case with it.
         return Told(text, why, advice)
-    before, bracket, reason = what.removesuffix(")").rpartition(" (")
-    if bracket and what.endswith(")") and before:
-        what, why = before, reason
-    return Told(what, why, last)
+    before, reason = _bracketed(what)
+    return Told(before, reason or why, last)
+
+
+def _bracketed(text: str) -> tuple[str, str]:
+    """Part a text from what stands in brackets at its end, which may have brackets of its own."""
+    depth = 0
+    for place in range(len(text) - 1, 0, -1) if text.endswith(")") else ():
+        depth += {")": 1, "(": -1}.get(text[place], 0)
+        if not depth:
+            return (text[: place - 1], text[place + 1 : -1]) if text[place - 1] == " " else (text, "")
+    return text, ""
 
 
 def _parted(text: str) -> tuple[str, str, str]:

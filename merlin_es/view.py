@@ -89,10 +89,9 @@ def runs(
             limit=limit,
         )
         return Listed([asdict(row) for row in found.rows], found.sick, found.doubtful)
-    rows = Index(settings.state_root).list(
-        status=status, target=target, workflow=workflow, source=source, since=begin, limit=limit
-    )
-    return Listed([asdict(row) for row in rows])
+    kept = Index(settings.state_root)
+    rows = kept.list(status=status, target=target, workflow=workflow, source=source, since=begin, limit=limit)
+    return Listed([asdict(row) for row in rows], dict(kept.sick()))
 
 
 def _since(text: str, now: datetime) -> str:

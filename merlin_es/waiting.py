@@ -36,16 +36,16 @@ def standing(document: Mapping[str, Any], message: str | None) -> Mapping[str, A
 
 
 def advice(workflow: str, target_dir: str) -> str:
-    """Say what an execution that has stopped waits for, and what to do; nothing where it waits for nobody."""
+    """Say why an execution has stopped, and what to do, so that it stays true when that was done; else nothing."""
     found = execution(workflow, target_dir) or {}
     again = f"then run `merlin targetgen execute --engine ray --from-dir {target_dir}` again"
     match found.get("outcome"):
         case "awaiting_operator":
             question = found["open_question_id"]
             shown = f"`merlin targetgen status --target-dir {target_dir}` shows the options"
-            return f"it waits for an answer to {question}: {shown}; answer it, {again}"
+            return f"it stopped to ask {question}: {shown}; answer it, {again}"
         case "awaiting_response":
-            return f"it waits for the response to the prompt of {found['current_task']}: write it, {again}"
+            return f"it stopped for the response to the prompt of {found['current_task']}: write it, {again}"
         case "blocked":
-            return f"{found['current_task']} is blocked: {found['message']}"
+            return f"{found['current_task']} was blocked: {found['message']}"
     return ""

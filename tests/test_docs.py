@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -27,6 +28,25 @@ def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_the_first_two_commands_of_the_readme_are_all_that_a_fresh_clone_needs() -> None:
     commands = re.findall(r"^\$ (.*)$", README, re.MULTILINE)
     assert commands[:2] == ["python3 tools/merlin.py demo", "python3 tools/check.py"]
+
+
+def test_the_commands_of_the_readme_that_run_something_can_be_typed_as_they_stand(tmp_path: Path) -> None:
+    block = re.findall(r"^## Run something\n\n```console\n(.*?)```", README, re.MULTILINE | re.DOTALL)[0]
+    path, start, *submit, listing, stop = re.sub(r"^\$ ", "", block, flags=re.MULTILINE).splitlines()
+    assert start == "merlin ray cluster start-local"  # With a cluster: tests/e2e.
+    workspace = tmp_path / "work"
+    workspace.mkdir()
+    (tmp_path / "python3").symlink_to(sys.executable)
+    words = ["\n".join(submit), listing, stop, submit[-1].strip()]
+    script = "\n".join([path, f"cd {workspace}", *(f"{line}; echo exit $?" for line in words)])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MERLIN_")}
+    variables = {**kept, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": sysconfig.get_path("purelib")}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert re.findall(r"^exit (\d+)$", done.stdout, re.MULTILINE) == ["5", "0", "0", "0"], done.stdout + done.stderr
+    assert done.stdout.count("blocked") == 2
+    assert (workspace / "build" / "out" / "host.txt").is_file()
 
 
 def test_ci_runs_exactly_the_second_command_of_the_readme() -> None:

@@ -54,10 +54,14 @@ def finds(modules: "tuple[str, ...]") -> bool:
 
 def enter() -> None:
     """Go on inside `.venv`, prepared first if need be: returns when already inside, else starts this command again."""
+    if sys.flags.no_site:
+        raise Unready(f"with -S Python finds nothing that is installed, not in {VENV} either: run it without -S.")
     wanted = fingerprint()
     prepared = is_prepared(wanted)
     if prepared and Path(sys.prefix) == VENV:
         return
+    if prepared and Path(sys.executable) == PYTHON:  # It would start itself for ever.
+        raise Unready(f"{PYTHON} does not find what is installed beside it: remove {VENV} and run again.")
     if not prepared:
         prepare(wanted)
     os.environ.pop("PYTHONHOME", None)  # It would lead the new Python out of `.venv` again.
@@ -172,7 +176,7 @@ def run(command: "list[str]", lock_fd: int) -> None:
         encoding="utf-8",
         errors="replace",
         start_new_session=True,  # Ctrl-C reaches us alone, who then end all of it.
-        preexec_fn=hear,
+        preexec_fn=hear_as_others_do,
     ) as child:
         try:
             hear()
@@ -194,6 +198,14 @@ def run(command: "list[str]", lock_fd: int) -> None:
 def hear() -> None:
     """Let signals through again."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def hear_as_others_do() -> None:
+    """Have a signal end a child that is not yet what it is to be, and not be raised in it."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    hear()
 
 
 def end(group: int) -> None:

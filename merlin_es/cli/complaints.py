@@ -5,23 +5,44 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 import typer
 from typer._click.exceptions import BadParameter, ClickException, MissingParameter, NoArgsIsHelpError, NoSuchOption
 
-from eventlog.errors import Archived, Damaged, EventLogError
+from eventlog.errors import Archived, Damaged, EventLogError, NotReadable
 from merlin_es.cli.printing import printable
 from merlin_es.cli.verbs import NoSuchVerb
 from merlin_es.errors import BUG, MerlinError, Refused, Sick, Told, Usage, told
 
 _WITH_ITS_KIND: Final[tuple[tuple[type[Exception], type[MerlinError]], ...]] = (
     (Damaged, Sick),
+    (NotReadable, Sick),
     (Archived, Refused),
     (EventLogError, MerlinError),
 )
 """Errors of the log, with what they are here; the first that fits counts."""
+
+
+LOGS_MAX: Final = 5
+"""How many logs that cannot be read are told of at once; a disk that is gone takes all of them along."""
+
+
+def complain_of_logs(sick: Mapping[str, str]) -> None:
+    """Tell people of logs that could not be read, by their streams, after all that the others say was shown."""
+    for stream, why in islice(sick.items(), LOGS_MAX):
+        said = told(why, Sick.why, Sick.advice)
+        named = said.what if stream.rpartition("/")[2] in said.what else f"{stream}: {said.what}"
+        _tell(said._replace(what=named, advice=_with_the_doctor(said.advice)))
+    if len(sick) > LOGS_MAX:
+        _say(f"merlin: {len(sick) - LOGS_MAX} more cannot be read: `merlin ray doctor` names each")
+
+
+def _with_the_doctor(advice: str) -> str:
+    return advice if "merlin ray doctor" in advice else f"{advice}; `merlin ray doctor` looks at all of them"
 
 
 def complain(error: Exception, words: Sequence[str]) -> int:
@@ -30,16 +51,18 @@ def complain(error: Exception, words: Sequence[str]) -> int:
         typer.echo(error.format_message(), err=True)  # Help that nobody asked for is no result.
         return Usage.exit_code
     said, code = judged(error, words)
-    what, *more = said.what.splitlines() or [""]
-    try:
-        _say(f"{_coloured('merlin:')} {printable(what)}")
-        for line in more:
-            _say(printable(line))
-        _say(f"  why:  {printable(said.why)}")
-        _say(f"  next: {printable(said.advice)}")
-    except OSError:
-        pass  # Nobody can be told; the exit code still says it.
+    with suppress(OSError):  # Nobody can be told; the exit code still says it.
+        _tell(said)
     return code
+
+
+def _tell(said: Told) -> None:
+    what, *more = said.what.splitlines() or [""]
+    _say(f"{_coloured('merlin:')} {printable(what)}")
+    for line in more:
+        _say(printable(line))
+    _say(f"  why:  {printable(said.why)}")
+    _say(f"  next: {printable(said.advice)}")
 
 
 def judged(error: Exception, words: Sequence[str]) -> tuple[Told, int]:
@@ -48,7 +71,8 @@ def judged(error: Exception, words: Sequence[str]) -> tuple[Told, int]:
         return _with_near_names(error, words), error.exit_code
     for kind, ours in _WITH_ITS_KIND:
         if isinstance(error, kind):
-            return told(str(error), ours.why, ours.advice), ours.exit_code
+            said = told(str(error), ours.why, ours.advice)
+            return said._replace(advice=_with_the_doctor(said.advice)) if ours is Sick else said, ours.exit_code
     if isinstance(error, ClickException):
         return _usage(error), Usage.exit_code
     if isinstance(error, OSError):

@@ -8,8 +8,10 @@ are no candidates, and nobody is told: a shell would print it between the words.
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -44,7 +46,8 @@ class Candidate(NamedTuple):
 def answer(group: TyperGroup, shell: str, words: Sequence[str]) -> int:
     """Print what may stand in place of the last of `words`; gives the exit code, which is always 0."""
     try:
-        *before, last = _joined(words) if shell == "bash" else words or [""]
+        meant = [_unquoted(word) for word in words]
+        *before, last = _joined(meant) if shell == "bash" else meant or [""]
         lead = "" if shell == "bash" or not last.startswith("--") else last[: last.find("=") + 1]
         for each in candidates(group, before, last, with_help=shell != "bash"):
             sys.stdout.write(_line(shell, Candidate(lead + each.word, each.help)) + "\n")
@@ -111,6 +114,17 @@ def _joined(words: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined or [""]
+
+
+def _unquoted(word: str) -> str:
+    """Give what a word means that a shell hands over as it is typed, its last quote perhaps still open."""
+    for closing in ("", "'", '"') if any(mark in word for mark in "'\"\\") else ():
+        with suppress(ValueError):
+            meant = "".join(shlex.split(word + closing)[:1])
+            break
+    else:
+        meant = word
+    return str(Path(meant).expanduser()) if word.startswith("~/") else meant
 
 
 def _line(shell: str, each: Candidate) -> str:

@@ -28,6 +28,7 @@ _merlin() {
 if [[ "${funcstack[1]}" == _merlin ]]; then
     _merlin "$@"
 else
+    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
     compdef _merlin merlin
 fi
 """

@@ -12,6 +12,7 @@ import typer
 from merlin_es.cli.chronicle import change_json, change_parts, head_of, is_worth_showing, note, place_of, style_of
 from merlin_es.cli.printing import MOMENT, print_json, print_json_line, settings
 from merlin_es.cli.terminal import Part, Screen, Style, screen
+from merlin_es.counts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -87,7 +88,7 @@ def _show(shown: Screen, found: Difference) -> None:
     if found.is_of_one:
         verb = "undone on the way back" if one.point.seq > two.point.seq else "between"
         shown.show(Part(f"{one.stream}#{one.point.seq} and #{two.point.seq}", Style.STRONG))
-        shown.show(f"{len(found.between)} events {verb}")
+        shown.show(f"{counted(len(found.between), 'event')} {verb}")
         for event in found.between:
             shown.show(*head_of(event, stream=False), indent=2)
     else:

@@ -45,10 +45,14 @@ def doctor(
         print_data(output, [asdict(finding) for finding in found])
     elif not quiet:
         names = [name for name in ("error", "warning", "note", "fixed", "fine") if counted[name]]
-        typer.echo(", ".join(f"{counted[name]} {name}" for name in names))
+        typer.echo(", ".join(f"{counted[name]} {name}{_plural(name, counted[name])}" for name in names))
     worst = max((code for name, code in EXIT_CODES.items() if counted[name]), default=0)
     if worst:
         raise typer.Exit(worst)
+
+
+def _plural(severity: str, number: int) -> str:
+    return "" if number == 1 or severity in ("fixed", "fine") else "s"
 
 
 def _lines(finding: Finding) -> list[str]:

@@ -70,10 +70,12 @@ def events(
         show(past.follow(timeline, name, since))
     items.end()
     note_gone(past)
-    for stream, why in timeline.sick.items():
-        typer.echo(f"merlin: {stream}: {why}", err=True)
     if timeline.sick:
-        raise typer.Exit(7)
+        from merlin_es.cli.complaints import complain_of_logs
+        from merlin_es.errors import Sick
+
+        complain_of_logs(timeline.sick)
+        raise typer.Exit(Sick.exit_code)
 
 
 def _hint(event_type: str) -> None:

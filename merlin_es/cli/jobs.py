@@ -184,10 +184,12 @@ def list_(
     _print_runs(listed.rows, output, quiet=quiet)
     for stream in listed.doubtful:
         typer.echo(f"merlin: {CLOCK_WENT_BACK.format(stream)}", err=True)
-    for stream, why in listed.sick.items():
-        typer.echo(f"merlin: {stream}: {why}", err=True)
     if listed.sick:
-        raise typer.Exit(7)
+        from merlin_es.cli.complaints import complain_of_logs
+        from merlin_es.errors import Sick
+
+        complain_of_logs(listed.sick)
+        raise typer.Exit(Sick.exit_code)
 
 
 def _print_runs(rows: Sequence[Mapping[str, object]], output: Output, *, quiet: bool) -> None:

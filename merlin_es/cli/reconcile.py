@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from merlin_es.cli.printing import Output, OutputOption, print_data, printable, require_earnest, settings
+from merlin_es.counts import counted
 
 if TYPE_CHECKING:
     from merlin_es.cli.shapes import PassDone
@@ -39,7 +40,7 @@ def reconcile(
             print_data(output, _as_json(done))
         else:
             Teller(output).report(done)
-            typer.echo(f"Looked at {done.looked_at} runs, {len(done.changed)} changed.")
+            typer.echo(f"Looked at {counted(done.looked_at, 'run')}, {len(done.changed)} changed.")
         raise typer.Exit(6 if done.unreachable else 7 if done.sick else 0)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -88,10 +88,12 @@ def _everything(context: typer.Context, at: str | None, output: Output) -> None:
     else:
         _show(screen(), found)
     note_gone(past)
-    for stream, why in found.sick.items():
-        typer.echo(f"merlin: {stream}: {why}", err=True)
     if found.sick:
-        raise typer.Exit(7)
+        from merlin_es.cli.complaints import complain_of_logs
+        from merlin_es.errors import Sick
+
+        complain_of_logs(found.sick)
+        raise typer.Exit(Sick.exit_code)
 
 
 def _show(shown: Screen, found: Plane) -> None:

@@ -10,6 +10,7 @@ import typer
 from merlin_es.cli.printing import Output, OutputOption, QuietOption, print_data, settings
 from merlin_es.cli.progress import watched
 from merlin_es.cli.terminal import Screen, screen
+from merlin_es.counts import counted
 
 if TYPE_CHECKING:
     from eventlog.names import Head
@@ -77,11 +78,11 @@ def _head(text: str | None) -> Head | None:
 def _print(shown: Screen, proof: Proof) -> None:
     parts = [f"{proof.state:<9} {proof.stream}"]
     if proof.head:
-        parts += [f"{proof.head.seq} events", f"{proof.size} bytes", f"head {proof.head}"]
+        parts += [counted(proof.head.seq, "event"), counted(proof.size, "byte"), f"head {proof.head}"]
     if proof.noted:
         parts.append(f"noted at {proof.noted.seq}")
     if proof.checkpoints is not None:
-        parts.append(f"{proof.checkpoints} checkpoints")
+        parts.append(counted(proof.checkpoints, "checkpoint"))
     shown.show(*parts)
     if proof.why:
         shown.show(proof.why, indent=10)

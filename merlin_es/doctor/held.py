@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from merlin_es.counts import counted
 from merlin_es.deciders import lease as rules
 from merlin_es.doctor.finding import Finding
 from merlin_es.ledger import Ledger
@@ -57,7 +58,9 @@ def leases(ledger: Ledger, leases: Leases, now: str, *, fix: bool) -> Iterator[F
             mend = f"merlin ray resources release {lease.lease_id} --owner {lease.owner}"
             yield Finding("leases", "note", what, mend)
     if not found:
-        yield Finding("leases", "fine", f"{len(state.leases)} are held, by nobody who is seen to be gone")
+        yield Finding(
+            "leases", "fine", f"{counted(len(state.leases), 'is', 'are')} held, and no holder is seen to be gone"
+        )
 
 
 def _told(event: object, state: Resources) -> str:

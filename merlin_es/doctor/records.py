@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import eventlog
+from merlin_es.counts import counted
 from merlin_es.custody import Custody
 from merlin_es.doctor.finding import Finding
 from merlin_es.ledger import Ledger
@@ -41,7 +42,7 @@ def streams(log: eventlog.FileLog, root: Path) -> Iterator[Finding]:
             yield Finding("streams", "warning", what, "nothing to do: the next append sets it aside")
         else:
             yield _damaged(path, stream, verdict)
-    yield Finding("streams", "fine", f"{whole} logs are whole, every line of them")
+    yield Finding("streams", "fine", f"{counted(whole, 'log is', 'logs are')} whole, every line")
 
 
 def _damaged(path: Path, stream: str, verdict: eventlog.Verdict) -> Finding:

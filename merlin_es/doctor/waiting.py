@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from merlin_es.counts import counted
 from merlin_es.doctor.finding import Finding
 from merlin_es.ledger import Ledger
 from merlin_es.vault import Vault
@@ -32,10 +33,11 @@ def runs(ledger: Ledger, root: Path) -> Iterator[Finding]:
         yield Finding("runs", "note", what, f"merlin ray jobs retry {lost[0]}, or jobs cancel, for each")
     going_on = sum(status not in TERMINAL for status in statuses.values()) - len(blocked) - len(lost)
     if going_on and not _is_followed(root):
-        what = f"{going_on} runs go on, and nobody follows them: what becomes of them is seen when somebody asks"
+        runs = counted(going_on, "run goes", "runs go")
+        what = f"{runs} on, and nobody follows: what becomes of that is seen when somebody asks"
         yield Finding("runs", "note", what, "merlin ray reconcile")
     if not blocked and not lost:
-        yield Finding("runs", "fine", f"{going_on} go on, and none waits for somebody")
+        yield Finding("runs", "fine", f"{counted(going_on, 'goes', 'go')} on, and none waits for somebody")
 
 
 def secrets(ledger: Ledger, root: Path, *, fix: bool) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from merlin_es.cluster_link import process_of, require_ours
+from merlin_es.counts import counted
 from merlin_es.doctor.finding import Finding
 from merlin_es.errors import ClusterError, ListUnreadable, RayMissing, Usage
 from merlin_es.ledger import Ledger
@@ -72,7 +73,7 @@ def _jobs(ledger: Ledger, server: JobServer) -> Iterator[Finding]:
     orphans = [finding for job in jobs if (finding := _orphan(ledger, job))]
     yield from orphans
     if not orphans:
-        yield Finding("jobs", "fine", f"{len(jobs)} jobs of this state root are alive, each for a run that is")
+        yield Finding("jobs", "fine", f"{counted(len(jobs), 'job')} of this state root alive, each for a run that is")
 
 
 def _is_forbidden(ledger: Ledger, run_id: str) -> bool:

@@ -301,6 +301,8 @@ def test_a_lost_or_spoilt_archive_is_named(archive: Archive) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
     assert archive.states() == {"ledger": "whole", "run/a": "corrupt"}
-    assert archive.cli("jobs", "list").returncode == 0
+    listed = archive.cli("jobs", "list")
+    assert (listed.returncode, listed.stdout.splitlines()[1].split()[:2]) == (7, ["a", "completed"])
+    assert str(path.with_suffix("")) in listed.stderr
     path.unlink()
     assert archive.states() == {"ledger": "whole", "run/a": "missing"}

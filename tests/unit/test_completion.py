@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import termios
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from merlin_es import cli
 from merlin_es.cli import completing
+from merlin_es.cli.merlin import app
 from projections.events.execution import EXECUTION_EVENTS
 from projections.projection import event_types
 from tests.examples import ROOT
@@ -43,6 +48,8 @@ class Place:
         submit = "ray jobs submit --target npu --workflow w --target-dir out -- ls"
         self.runs = [lines(self.merlin(*submit.split()))["Run ID"] for _ in range(2)]
         self.lease = self.merlin(*["ray", "resources", "reserve", "u250", "--owner", "ada", "-q"]).strip()
+        elsewhere = ["ray", "--state-root", "my root", *submit.replace("npu", "zed").split()[1:]]
+        self.run_elsewhere = lines(self.merlin(*elsewhere))["Run ID"]
         orchestrate = "targetgen orchestrate --example nvidia_ada --out-dir out"
         self.merlin(*orchestrate.split())
         self.merlin(*["targetgen", "execute", "--from-dir", "out/nvidia_ada"])
@@ -74,7 +81,7 @@ def test_what_is_there_is_offered_where_it_is_meant(place: Place, monkeypatch: p
 
     def asked(text: str) -> list[str]:
         *before, last = text.split()[1:] + ([""] if text.endswith(" ") else [])
-        found = completing.candidates(cli.app.group("merlin"), before, last, with_help=False)
+        found = completing.candidates(app.group("merlin"), before, last, with_help=False)
         return [each.word for each in found]
 
     newest = place.runs[::-1]
@@ -104,6 +111,12 @@ def test_each_shell_is_answered_in_its_own_way(place: Place) -> None:
     assert place.asked("merlin ray jobs list --status=dr", "zsh") == ["--status=dry_run"]
     assert place.asked("merlin ray arch", "zsh") == ["archive:Compress the log of a run that has ended,..."]
     assert place.asked("merlin ray arch", "fish") == ["archive\tCompress the log of a run that has ended,..."]
+
+
+def test_words_are_taken_as_they_are_meant_however_they_are_quoted(place: Place) -> None:
+    for root in ("'my root'", '"my root"', "my\\ root", '~/"my root"'):
+        words = ["ray", "--state-root", root, "jobs", "status", "'z"]
+        assert place.merlin(*words, _MERLIN_COMPLETE="bash") == f"{place.run_elsewhere}\n", root
 
 
 def test_nothing_wrong_is_ever_told_to_a_shell(place: Place) -> None:
@@ -145,7 +158,7 @@ def test_a_shell_does_not_wait_for_what_only_verbs_need(place: Place) -> None:
 
 def test_the_types_that_are_offered_are_those_of_the_vocabulary() -> None:
     assert {*event_types(), *EXECUTION_EVENTS.types} <= set(completing.event_types())
-    group = cli.app.group("merlin")
+    group = app.group("merlin")
     found = completing.candidates(group, ["ray", "events", "--type"], "run.su", with_help=False)
     assert [each.word for each in found] == ["run.submission_started", "run.submitted", "run.submission_failed"]
 
@@ -158,23 +171,79 @@ def test_the_script_of_each_shell_asks_in_its_name(place: Place, shell: str) -> 
         subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=LIMIT_S)
 
 
-def test_a_real_bash_completes_what_is_typed_into_it(place: Place) -> None:
-    """The words are typed into a bash on a terminal, with the key that completes, as a person does."""
+BEGUN = {
+    "bash": ["bash", "--norc", "--noprofile", "-i"],
+    "zsh": ["zsh", "--no-rcs", "-i"],
+    "fish": ["fish", "--no-config", "--private", "-i"],
+}
+SOURCED = {
+    "bash": "bind 'set enable-bracketed-paste off'; source <(merlin completion bash)",
+    "zsh": "source <(merlin completion zsh)",
+    "fish": "merlin completion fish | source",
+}
+
+
+@pytest.fixture
+def shell(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if name not in SHELLS:
+        pytest.skip(f"there is no {name} here: `apt install {name}` has this test run")
+    return name
+
+
+@pytest.mark.parametrize("shell", BEGUN, indirect=True)
+def test_a_real_shell_completes_what_is_typed_into_it(place: Place, shell: str) -> None:
+    """The words are typed into a shell on a terminal, with the key that completes, as a person does."""
     leader, follower = pty.openpty()
-    argv = ["bash", "--norc", "--noprofile", "-i"]
+    environment = {**place.environment, "PS1": "$ ", "TERM": "xterm", "HOME": str(place.top / "home")}
+    (place.top / "home").mkdir(exist_ok=True)
     process = subprocess.Popen(
-        argv, cwd=place.top, env={**place.environment, "PS1": "$ "}, stdin=follower, stdout=follower, stderr=follower
+        BEGUN[shell],
+        cwd=place.top,
+        env=environment,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(follower)
-    os.write(leader, b"bind 'set enable-bracketed-paste off'; source <(merlin completion bash)\n")
-    os.write(leader, b"merlin ray resou\trele\tlease-\t > released\n")
+    drained = threading.Thread(target=_drain, args=(leader,), daemon=True)
+    drained.start()
     try:
-        until = time.monotonic() + LIMIT_S
-        released = place.top / "released"
-        while not (released.is_file() and released.read_text()) and time.monotonic() < until:
-            time.sleep(0.1)
-        assert released.read_text() == f"Lease ID: {place.lease}\nStatus: released\n"
+        _type(leader, SOURCED[shell] + f"; echo ready > ready-{shell}")
+        assert _said(place.top / f"ready-{shell}") == "ready\n"
+        _type(leader, f"merlin ray resou\twho u\t > key-{shell}")
+        assert "ada" in _said(place.top / f"key-{shell}")
+        _type(leader, f"merlin ray --state-root 'my root' jobs stat\t--cach\t\"z\t > run-{shell}")
+        assert _said(place.top / f"run-{shell}").startswith(f"Run ID: {place.run_elsewhere}\n")
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        drained.join(LIMIT_S)
         os.close(leader)
+
+
+@pytest.mark.parametrize("shell", ["fish"], indirect=True)
+def test_a_real_fish_shows_what_a_candidate_means(place: Place, shell: str) -> None:
+    asked = 'merlin completion fish | source; complete --do-complete "merlin ray jobs list --stat"'
+    assert place.run([shell, "--no-config", "--private", "-c", asked]) == "--status\tOnly runs of this status.\n"
+
+
+def _type(leader: int, line: str) -> None:
+    os.write(leader, line.encode() + b"\n")
+
+
+def _drain(leader: int) -> None:
+    """Read what a shell shows, which else would wait for somebody who does."""
+    with suppress(OSError):
+        while os.read(leader, 65536):
+            pass
+
+
+def _said(path: Path) -> str:
+    """Give what a command has written, as soon as all of it is there."""
+    until = time.monotonic() + LIMIT_S
+    while not (path.is_file() and path.read_text().endswith("\n")) and time.monotonic() < until:
+        time.sleep(0.05)
+    return path.read_text()

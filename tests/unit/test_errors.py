@@ -38,6 +38,7 @@ KINDS = [each for each in vars(errors).values() if isinstance(each, type) and is
         ("say what: `merlin x: y` or 'a: b'", Told("say what", "why", "`merlin x: y` or 'a: b'")),
         ("Ray's job is gone: look", Told("Ray's job is gone", "why", "look")),
         ("it failed:\n- a: b\n- c: d", Told("it failed:\n- a: b\n- c: d", "why", "advice")),
+        ("it is sick (bad (byte 3): cut): mend it", Told("it is sick", "bad (byte 3): cut", "mend it")),
         ("an open ( and a late: thing", Told("an open ( and a late: thing", "why", "advice")),
         ("", Told("", "why", "advice")),
     ],

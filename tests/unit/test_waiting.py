@@ -20,7 +20,7 @@ def put(directory: Path, outcome: str, **fields: object) -> str:
 def test_a_question_is_named_with_what_to_do(tmp_path: Path) -> None:
     where = put(tmp_path, "awaiting_operator", open_question_id="build-device")
     said = waiting.advice(waiting.WORKFLOW, where)
-    assert said.startswith("it waits for an answer to build-device: ")
+    assert said.startswith("it stopped to ask build-device: ")
     assert f"merlin targetgen status --target-dir {tmp_path}" in said
     assert f"merlin targetgen execute --engine ray --from-dir {tmp_path}" in said
     found = waiting.execution(waiting.WORKFLOW, where)
@@ -31,8 +31,8 @@ def test_a_question_is_named_with_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("outcome", "said"),
     [
-        ("awaiting_response", "it waits for the response to the prompt of build: write it, "),
-        ("blocked", "build is blocked: the disk is full"),
+        ("awaiting_response", "it stopped for the response to the prompt of build: write it, "),
+        ("blocked", "build was blocked: the disk is full"),
         ("completed", ""),
         ("something new", ""),
     ],
