@@ -12,7 +12,6 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -33,8 +32,7 @@ from eventlog.tip import TIP_BYTES, ends_with
 _REOPENS_MAX = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """What every journal of a log shares: the disk, the clock, ids, the lock's limit (s), and who was told what."""
 
     disk: Disk
@@ -44,15 +42,14 @@ class Setup:
     acknowledged: Callable[[str], Head | None]
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(msgspec.Struct):
     """An open log file, verified up to `at` once it is `ready`."""
 
     fd: int
     device: int
     inode: int
     at: Position
-    keys: KeyIndex = field(default_factory=lambda: KeyIndex(0))
+    keys: KeyIndex = msgspec.field(default_factory=lambda: KeyIndex(0))
     ready: bool = False
     unsynced: OSError | None = None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct
 
 from eventlog.errors import EventLogError
 from eventlog.record import ANY, Append, Appended, Closing, Event, Expected, Head, NewEvent
@@ -16,8 +17,7 @@ POLL_S = 0.25
 """How long a follower sleeps at most before it looks by itself, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class CaughtUp:
+class CaughtUp(Struct, frozen=True):
     """A follower has given all that was there; what comes after this is new. `head` is that of the last event."""
 
     head: Head

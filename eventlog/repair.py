@@ -13,9 +13,8 @@ import os
 import re
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from eventlog.disk import Disk, replace_file, write_all
 from eventlog.frame import APPEND_BYTES_MAX, LINE_BYTES_MAX, BadLine, Position, origin, peek, unseal
@@ -26,8 +25,7 @@ _SECTOR_BYTES = 512
 _ZEROS = re.compile(rb"\0+")
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(NamedTuple):
     """What stands behind the last whole append, which ends at `at`: nothing, an interrupted append, or damage.
 
     `line` and `offset` are those of the first line that is not whole; `length` is in bytes, from `at` on.

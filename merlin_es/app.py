@@ -6,12 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import eventlog
-from merlin_es import run_ids, wishes
-from merlin_es.artifacts import Fetched, fetch, find
 from merlin_es.cluster_link import ClusterLink
-from merlin_es.commands import ForkRun, SubmitRun
 from merlin_es.deciders import run as rules
 from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import NotFound
@@ -27,6 +25,10 @@ from merlin_es.watch import watch
 from projections.artifacts import Artifact
 from projections.events.run import RunEvent
 from projections.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from merlin_es.commands import ForkRun, SubmitRun
+    from merlin_es.fetch import Fetched
 
 WAIT_STEP_S = 0.5
 QUIESCE_S = 7.0
@@ -51,6 +53,8 @@ class Merlin:
 
     def submit(self, command: SubmitRun, *, dry_run: bool = False) -> RunRecord:
         """Record the wish and have Ray take the run; returns as soon as it has, or as nothing more can be done now."""
+        from merlin_es import run_ids, wishes
+
         wishes.check(command)
         command, hidden = redact(command, self.secrets)
         if command.idempotency_key is not None and not dry_run:
@@ -62,6 +66,8 @@ class Merlin:
 
     def fork(self, command: ForkRun, *, dry_run: bool = False) -> RunRecord:
         """Do the same with a run that goes on from the past of another one."""
+        from merlin_es import wishes
+
         wishes.check(command.wish)
         wish, hidden = redact(command.wish, self.secrets)
         command = replace(command, wish=wish)
@@ -161,6 +167,8 @@ class Merlin:
 
     def fetch(self, run_id: str, name: str, to: Path | None, *, force: bool = False) -> Fetched:
         """Copy an artifact, verified; raises NotFound, Ambiguous and Refused."""
+        from merlin_es.fetch import fetch, find
+
         record = self.ledger.run(run_id)
         entries = self.ledger.publisher.artifacts(run_id)
         if not entries and record.artifacts is None:

@@ -1,6 +1,7 @@
 """What is Merlin made of? The one clock, and the one place that picks adapters.
 
-What only runs and clusters take is imported where it is wired: whoever asks for a lease does not wait for it.
+What is wired is imported where it is: whoever asks for a lease does not wait for what runs and clusters take, and
+whoever looks at events for neither.
 """
 
 from __future__ import annotations
@@ -14,21 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import eventlog
-from eventlog.stage import as_text
-from merlin_es import processes
-from merlin_es.asking import Asking
-from merlin_es.bells import Bells
-from merlin_es.desk import Desk
 from merlin_es.errors import LeaseLost, NotFound, RayMissing
-from merlin_es.hosts import Host
-from merlin_es.lock_probe import require_locks_once
-from merlin_es.observer import World
-from merlin_es.resources import Leases
-from merlin_es.settings import Settings
-from merlin_es.turns import Turns
 from projections.fresh import stamps
 from projections.layout import LOG_NAME, StateLayout, execution_id_of, is_run_id
-from projections.lease_files import LeaseFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,12 +29,15 @@ if TYPE_CHECKING:
     from merlin_es.doctor.examination import Doctor
     from merlin_es.exports import Exports
     from merlin_es.forks import Forks
+    from merlin_es.hosts import Host
     from merlin_es.intake import Intake
     from merlin_es.ledger import Ledger
     from merlin_es.old_root import OldRoot
     from merlin_es.past import Past
     from merlin_es.ports import JobServer
     from merlin_es.redaction import Rules
+    from merlin_es.resources import Leases
+    from merlin_es.settings import Settings
     from merlin_es.targetgen.executor import Executor, Limits
     from merlin_es.targetgen.target_dir import TargetDirectory
     from projections.cluster import ClusterRecord
@@ -53,11 +45,16 @@ if TYPE_CHECKING:
 
 def now() -> str:
     """Give the time as events have it: ISO 8601, UTC, fixed width."""
+    from eventlog.stage import as_text
+
     return as_text(time.time_ns())
 
 
 def host() -> Host:
     """Give the clocks of this host."""
+    from merlin_es import processes
+    from merlin_es.hosts import Host
+
     return Host(now, time.monotonic, processes.boot_id(), lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
@@ -218,6 +215,16 @@ def _leases(
     settings: Settings,
     here: Host,
 ) -> Leases:
+    from merlin_es import processes
+    from merlin_es.asking import Asking
+    from merlin_es.bells import Bells
+    from merlin_es.desk import Desk
+    from merlin_es.lock_probe import require_locks_once
+    from merlin_es.observer import World
+    from merlin_es.resources import Leases
+    from merlin_es.turns import Turns
+    from projections.lease_files import LeaseFiles
+
     root = settings.state_root
     files, world = LeaseFiles(log, root, disk, here.boot_id), World(root, here, processes.is_alive, status)
     desk = Desk(world, Bells(root, disk), Asking(root))

@@ -1,6 +1,7 @@
 """What was recorded, of one stream or of all, in an order in which nothing comes before what led to it?
 
-Nothing is folded here, so whoever only looks at events waits for no fold.
+Nothing is folded here, so whoever only looks at events waits for no fold, nor for what reads moments where none is
+given.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from eventlog import Event, FileLog, Invalid
 from eventlog.present import has_log
-from merlin_es import moments
 from merlin_es.elsewhere import Elsewhere
 from merlin_es.errors import NotFound, Usage
-from merlin_es.moments import AtSeq, AtTime, Point
 from projections.layout import RESOURCES, is_run_id, run_id_of, run_stream
 from projections.timeline import Concerns, Place, Timeline
+
+if TYPE_CHECKING:
+    from merlin_es.moments import Point
 
 FOLLOW_S: Final = 0.1
 """How long a follower sleeps at least before it looks again."""
@@ -31,8 +34,7 @@ _NEVER: Final = 10**18
 _LATER: Final = "9999"
 
 
-@dataclass(frozen=True)
-class Chronicle:
+class Chronicle(Struct, frozen=True, dict=True):
     """What was recorded in all streams of a state root, or of one execution; `root` is where their files lie.
 
     `now` is the wall clock, which only `2h ago` is read by.
@@ -67,19 +69,23 @@ class Chronicle:
 
     def point(self, stream: str, moment: str | None) -> Point:
         """Give the event of `stream` that is meant; the newest one when no moment is given."""
+        from merlin_es.moments import SHOWN_MAX, AtSeq, Point, find, parse
+
         head = self.log.head(stream)
         if moment is None:
             return Point(head.seq)
-        meant = moments.parse(moment, self.now())
+        meant = parse(moment, self.now())
         if isinstance(meant, AtSeq):
             if 1 <= meant.seq <= head.seq:
                 return Point(meant.seq)
-            return moments.find(meant, stream, self.log.read(stream, max(1, head.seq - moments.SHOWN_MAX + 1)))
-        return moments.find(meant, stream, self.log.read(stream))
+            return find(meant, stream, self.log.read(stream, max(1, head.seq - SHOWN_MAX + 1)))
+        return find(meant, stream, self.log.read(stream))
 
     def begin(self, stream: str, moment: str | None) -> Point:
         """Give the first event that is wanted: of a time the first one since then, which is the newest if none is."""
-        if moment is None or not isinstance(moments.parse(moment, self.now()), AtTime):
+        from merlin_es.moments import AtTime, Point, parse
+
+        if moment is None or not isinstance(parse(moment, self.now()), AtTime):
             return Point(1) if moment is None else self.point(stream, moment)
         return Point(min(self._first_since(stream, moment), self.log.head(stream).seq))
 
@@ -156,7 +162,9 @@ class Chronicle:
 
     def _first_since(self, stream: str, since: str) -> int:
         """Give the first event that is wanted; of one that is still to come, only the number can be told."""
-        meant = moments.parse(since, self.now())
+        from merlin_es.moments import AtSeq, AtTime, parse
+
+        meant = parse(since, self.now())
         match meant:
             case AtSeq(seq=seq):
                 return max(1, seq)
@@ -175,7 +183,9 @@ class Chronicle:
     def _time_since(self, since: str | None) -> str:
         if since is None:
             return ""
-        match moments.parse(since, self.now()):
+        from merlin_es.moments import AtTime, parse
+
+        match parse(since, self.now()):
             case AtTime(time=time):
                 return time
         raise Usage(f"--since {since} counts in one stream: name that, or give a time, or how long ago")

@@ -9,7 +9,7 @@ from typing import Literal
 from merlin_es.lease_commands import Caller as Caller
 from merlin_es.lease_commands import Declare as Declare
 from merlin_es.lease_commands import Reserve as Reserve
-from projections.lease_state import LeaseWish
+from projections.lease_wish import LeaseWish
 
 OldStatus = Literal["blocked", "dry_run", "submitted", "error", "running", "completed", "failed", "cancelled"]
 OldClusterStatus = Literal["unavailable", "not_started", "active", "stopped", "error", "dry_run"]

@@ -8,9 +8,8 @@ bells. A bell says which leases it rings for, so who hears it need not read what
 from __future__ import annotations
 
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -32,12 +31,21 @@ from projections.lease_state import Lease, Resources
 
 _LOOK: Final = b"\n"
 """What a bell says that only tells to look."""
+
+
+class Ring(msgspec.Struct, frozen=True, array_like=True):
+    """What a bell says: which leases it is about, and whether somebody waits who will write what there is to write."""
+
+    leases: tuple[Lease, ...] = ()
+    is_watched: bool = False
+
+
+_NOTHING: Final = Ring()
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(tuple[Lease, ...]).decode
+_decode = msgspec.json.Decoder(Ring).decode
 
 
-@dataclass
-class Desk:
+class Desk(msgspec.Struct):
     """Where the processes of one state root ask each other; see merlin_es.turns.Others."""
 
     world: World
@@ -65,11 +73,11 @@ class Desk:
             granted = isinstance(event, LeaseGranted)
             hands_over = hands_over or granted
             leases = outcome.state.leases.values() if granted else ()
-            self.bells.ring(bell, _said(lease for lease in leases if lease.claim_id == event.claim_id))
+            self.bells.ring(bell, _said(Ring(tuple(each for each in leases if each.claim_id == event.claim_id))))
         for asked in outcome.asked:
             if asked.gives is not None:
                 lease = outcome.touched.get(asked.gives.lease_id)
-                self.bells.ring(asked.gives.bell, _said(lease[:1] if lease else ()))
+                self.bells.ring(asked.gives.bell, _said(Ring(lease[:1] if lease else (), outcome.state.is_watched)))
         return hands_over
 
     def _claim(self, wish: Wish) -> Decide:
@@ -87,15 +95,15 @@ class Desk:
         return decide
 
 
-def heard(rung: bytes) -> tuple[Lease, ...]:
-    """Give the leases that a bell has rung for last; none where it only says to look."""
-    with suppress(msgspec.MsgspecError, IndexError):
-        return _decode(rung.splitlines()[-1])
-    return ()
+def heard(rung: bytes) -> Ring:
+    """Give what a bell has been rung with last; nothing where it only says to look."""
+    with suppress(msgspec.MsgspecError):
+        return _decode(rung[rung.rfind(b"\n", 0, -1) + 1 :])
+    return _NOTHING
 
 
-def _said(leases: Iterable[Lease]) -> bytes:
-    line = _encode(tuple(leases)) + b"\n"
+def _said(ring: Ring) -> bytes:
+    line = _encode(ring) + b"\n"
     return line if len(line) <= select.PIPE_BUF else _LOOK  # It could be torn.
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessId:
+class ProcessId(Struct, frozen=True):
     """A process for good: its pid alone may be another one's tomorrow. `started` is in clock ticks since that boot."""
 
     pid: int
@@ -15,8 +15,7 @@ class ProcessId:
     boot_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """The clocks of this host: `now` in ISO 8601, `monotonic` in seconds, and the boot with its clock (s)."""
 
     now: Callable[[], str]

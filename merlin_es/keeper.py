@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import eventlog
-from merlin_es import artifacts, waiting
+from merlin_es import waiting
 from merlin_es.errors import ClusterError
 from merlin_es.failpoints import reach
 from merlin_es.ports import JobServer
@@ -82,6 +82,8 @@ class Keeper:
 
     def artifacts(self, record: RunRecord) -> tuple[ArtifactsIndexed, ...]:
         """Index what lies in the target directory now."""
+        from merlin_es import artifacts
+
         reach("artifacts.before")
         request = record.request
         index = artifacts.index(Path(request.target_dir), request.captures, self.blobs, excluded=(self.state_root,))

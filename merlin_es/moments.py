@@ -10,9 +10,10 @@ import difflib
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
+
+from msgspec import Struct, field
 
 from eventlog import Event
 from merlin_es.errors import Ambiguous, NotFound, Usage
@@ -29,29 +30,25 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}
 _TYPE = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)(?:#(\d{1,18}))?")
 
 
-@dataclass(frozen=True, slots=True)
-class AtSeq:
+class AtSeq(Struct, frozen=True):
     """The event of that number."""
 
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class AtTime:
+class AtTime(Struct, frozen=True):
     """The last event that was recorded by then (ISO 8601, UTC, as events have it)."""
 
     time: str
 
 
-@dataclass(frozen=True, slots=True)
-class AtId:
+class AtId(Struct, frozen=True):
     """The event with that id."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class AtType:
+class AtType(Struct, frozen=True):
     """Event number `number` of that type; None when there is to be only one."""
 
     type: str
@@ -61,8 +58,7 @@ class AtType:
 Moment: TypeAlias = AtSeq | AtTime | AtId | AtType
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True):
     """The event that is meant. `note` says what whoever asked should know of it: that the clock jumped.
 
     `execution_seq` is there where an event of the run's execution was meant in the first place.
@@ -161,8 +157,7 @@ def _by_number(seq: int, stream: str, events: Iterable[Event]) -> Point:
     raise NotFound(f"{stream} has no event #{seq}: its last ones are {_list(last)}")
 
 
-@dataclass(slots=True)
-class _Edges:
+class _Edges(Struct):
     """Where, on the way through a log, its times pass a given one (`cuts`: the last event before), and go back."""
 
     time: str

@@ -11,9 +11,10 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from merlin_es.hosts import Host, ProcessId
 from projections.layout import resources_path
@@ -27,8 +28,7 @@ LOST_GRACE_S: Final = 600.0
 SIGHTINGS_MAX: Final = 10_000
 
 
-@dataclass
-class World:
+class World(Struct):
     """What this process knows of the world. `run_status` gives the status of a run, and the seq of its record."""
 
     root: Path
@@ -114,8 +114,7 @@ class World:
         return resources_path(self.root) / "sightings.json"
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(Struct, frozen=True):
     """One look, at one moment; see merlin_es.deciders.sight.Observer."""
 
     world: World

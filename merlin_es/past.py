@@ -99,8 +99,7 @@ class Difference:
         return (self.one.stream, self.one.past.root) == (self.two.stream, self.two.past.root)
 
 
-@dataclass(frozen=True)
-class Past(Chronicle):
+class Past(Chronicle, frozen=True):
     """The past of all streams of a state root, or of one execution, as `folds` says."""
 
     snapshots: Snapshots

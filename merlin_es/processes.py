@@ -12,9 +12,10 @@ import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from msgspec import Struct
 
 from merlin_es.hosts import ProcessId
 
@@ -23,8 +24,7 @@ _STEP_S = 0.02
 _STAT_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What the kernel says of a process."""
 
     pid: int

@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from merlin_es.commands import SubmitRun
 from merlin_es.errors import Refused
+
+if TYPE_CHECKING:
+    from merlin_es.commands import SubmitRun
 
 REDACTED: Final = "[redacted]"
 VALUE_MIN: Final = 6

@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -60,8 +59,7 @@ Tell = Callable[[Claim, Resources], None]
 """Is told, now and then, how it stands with a claim that waits."""
 
 
-@dataclass
-class Leases:
+class Leases(msgspec.Struct):
     """The resources of one state root."""
 
     root: Path
@@ -218,9 +216,10 @@ class Leases:
             if not bell.name or not self.desk.asking.returns.put(GiveBack(lease_id, caller, bell.name)):
                 return None
             self._serve()
-            lease = next((lease for lease in heard(bell.wait(ASKED_S)) if lease.lease_id == lease_id), None)
-        if lease is not None and (kept := self.turns.kept()) and not _is_watched(kept[0]):
-            self._publish_late(kept[0])
+            ring = heard(bell.wait(ASKED_S))
+        lease = next((lease for lease in ring.leases if lease.lease_id == lease_id), None)
+        if lease is not None and not ring.is_watched:
+            self._publish_late(self.turns.last())
         return lease
 
     def _ask(self, command: Reserve, ringing: Bell, limit_s: float | None) -> bool:
@@ -246,7 +245,7 @@ class Leases:
                 command = replace(command, waiter=replace(command.waiter, bell=ringing.name))
             try:
                 turn = None if key else self._take_at_once(decide, publishes=False)
-                kept = self.turns.kept()
+                since = 0 if key or turn else self.turns.kept_seq()
                 if not key and not turn and self._ask(command, ringing, limit_s):
                     rung = ringing.wait(ASKED_S)
                     if leases := self._told(command.claim_id, rung):
@@ -256,7 +255,7 @@ class Leases:
                         return self._wait(
                             command.claim_id, ringing, begun_s, limit_s, tell, seen=state if rung else None
                         )
-                    decide = self._unless_heard(command.claim_id, kept[1].seq if kept else 0, decide)
+                    decide = self._unless_heard(command.claim_id, since, decide)
                 turn = turn or self.take(decide, key=key, publishes=False)
                 if leases := _taken(command.claim_id, turn.state.leases.values()):
                     self._published(turn)
@@ -322,10 +321,10 @@ class Leases:
 
     def _told(self, claim_id: str, rung: bytes) -> tuple[Lease, ...]:
         """Give the leases that a bell says a claim has become, if it rang just now: they may have ended since."""
-        leases, now = _taken(claim_id, heard(rung)), self.world.look().tick
+        leases, host = _taken(claim_id, heard(rung).leases) if rung else (), self.world.host
         for lease in leases:
             granted = lease.granted
-            if not granted or granted.boot_id != now.boot_id or now.boottime_s - granted.boottime_s > BELIEVED_S:
+            if not granted or granted.boot_id != host.boot_id or host.boottime() - granted.boottime_s > BELIEVED_S:
                 return ()
         return leases
 
@@ -459,14 +458,14 @@ class Leases:
 
     def _publish(self, state: Resources, head: eventlog.Head, turn: Turn | None = None) -> None:
         """Write the files. While somebody waits, whoever comes or looks a moment later does: each lease once."""
-        if _is_watched(state) and self.files.are_new(PUBLISH_EVERY_S):
+        if state.is_watched and self.files.are_new(PUBLISH_EVERY_S):
             return
         try:
             if turn and turn.before and self.files.publish_turn(turn.before, turn.state, head, turn.touched):
                 return
             while self.files.publish(head):
                 kept = self.turns.kept()
-                if kept is None or kept[1].seq <= head.seq or _is_watched(kept[0]):
+                if kept is None or kept[1].seq <= head.seq or kept[0].is_watched:
                     return
                 head = kept[1]  # Others have decided meanwhile, and have left it to us.
         except OSError as error:
@@ -482,11 +481,6 @@ class Leases:
         kept = self.turns.kept()
         if kept is not None and not self.files.are_at(kept[1]):
             self._publish(state, kept[1])
-
-
-def _is_watched(state: Resources) -> bool:
-    """Tell whether somebody waits, who looks every now and then."""
-    return any(claim.waiter for claim in state.claims.values())
 
 
 def _knows(claim_id: str, state: Resources) -> bool:

@@ -8,12 +8,15 @@ import re
 import secrets
 from dataclasses import asdict, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import eventlog
-from merlin_es.commands import SubmitRun
 from merlin_es.errors import Refused, Usage
 from projections.events.ledger import LedgerCreated, SubmissionKeyed
 from projections.layout import LEDGER, SUBMISSIONS
+
+if TYPE_CHECKING:
+    from merlin_es.commands import SubmitRun
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,90}")
 """With time, random part and attempt a run id still is one of at most 128 characters."""

@@ -20,7 +20,8 @@ from merlin_es.lease_commands import Reserve
 from merlin_es.ledger import Ledger
 from merlin_es.resources import Leases
 from projections.events.run import RunEvent
-from projections.lease_state import Bound, Liveness, Resources
+from projections.lease_state import Liveness, Resources
+from projections.lease_wish import Bound
 from projections.run_record import RunRecord, Tenancy
 
 Decide = Callable[[RunRecord], tuple[RunEvent, ...]]

@@ -6,13 +6,13 @@ workspace's pyproject.toml, its default. `SETTINGS` says which of them each one 
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from merlin_es.errors import Usage
 
@@ -41,8 +41,7 @@ class Settings:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One setting: its name in a file's `[tool.merlin]`, if it has one there, and in the environment."""
 
     name: str
@@ -76,8 +75,7 @@ STATE_ROOT, ALLOW_SHARED, LAUNCHER, REDACT, ACTOR, DOOR, FSYNC, RUN_ID, STOPS_IN
 _YES_OR_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A value as it is written, and where that is: an option, a variable, a file, or nowhere."""
 
     value: str
@@ -85,8 +83,7 @@ class Found:
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(NamedTuple):
     """All that may name a setting. The file is read only when nothing before it does: that takes time."""
 
     options: Mapping[str, str]
@@ -283,7 +280,11 @@ def _user_at_host() -> str:
 
 
 def _user() -> str:
+    """Name who asks, as getpass does, which imports what asks for passwords too."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if name := os.environ.get(variable):
+            return name
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # An id without a name, as in a container.
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # An id without a name, as in a container.
         return str(os.getuid())

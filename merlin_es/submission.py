@@ -16,7 +16,6 @@ import eventlog
 from merlin_es import entrypoint as wrapper
 from merlin_es.cluster_link import Link
 from merlin_es.lease_variables import variables
-from merlin_es.packages import package
 from merlin_es.ports import JobServer, RayJob, Submission
 from merlin_es.redaction import needed, pointer
 from merlin_es.vault import VARIABLE, Vault
@@ -86,6 +85,8 @@ class Submissions:
         """Upload the working directory, when that was asked for; gives its URI, and what is not in it and why."""
         if record.request.working_dir is None:
             return None, ()
+        from merlin_es.packages import package
+
         with package(Path(record.request.working_dir), (self.state_root,)) as packed:
             return server.upload(packed.path), packed.omitted
 

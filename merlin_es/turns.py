@@ -44,9 +44,9 @@ PATIENT_S: Final = 0.05
 """Whoever has waited for so long tries less often: a turn takes longer than turns do."""
 SELDOM_S: Final = 0.002
 """How much less often."""
-STAY_S: Final = 0.003
+STAY_S: Final = 0.005
 """How long whoever has handed a key on stays to have it given back, and after each time again."""
-STAY_MAX_S: Final = 0.02
+STAY_MAX_S: Final = 0.03
 """How long in all it stays: it has a verb of its own to come back from."""
 CONFLICTS_MAX: Final = 20
 """How often a decision is taken again because somebody appended without a turn."""
@@ -160,6 +160,10 @@ class Turns:
         """Give the state after the last turn, all of it durable, and its head; perhaps somebody has appended since."""
         return self._checkpoint.load()
 
+    def kept_seq(self) -> int:
+        """Give how far the last turn came, or a little less."""
+        return self._checkpoint.seq()
+
     def last(self) -> Resources:
         """Give the state after the last turn, all of it durable."""
         kept = self.kept()
@@ -180,19 +184,17 @@ class Turns:
         """The same, but nothing where somebody else has a turn: that one will see what it is asked before it goes."""
         return self._taken(decisions, None, 0)
 
-    def serve(self, *, stays: bool = True) -> Turn | None:
-        """Decide what others have asked, where they have and nobody has a turn: whoever has one does so after it."""
-        served: Turn | None = None
-        while self._others.is_asked():
-            with self._turn(0) as is_ours:
-                if not is_ours:
-                    break
-                kept = self._checkpoint.load() or self._at_head()
-                turn = self._append(_nothing, *kept, None, self._others.asked())
-                if stays and served is None:
-                    turn = self._stay(turn)
-                served = served.then(turn) if served else turn
-        return served
+    def serve(self) -> Turn | None:
+        """Decide what was asked, one's own among it, unless somebody has a turn: whoever has one does so after it."""
+        with self._turn(0) as is_ours:
+            if not is_ours:
+                return None
+            turn = self._stay(self._served())
+        return self._with_late(turn)
+
+    def _served(self) -> Turn:
+        kept = self._checkpoint.load() or self._at_head()
+        return self._append(_nothing, *kept, None, self._others.asked())
 
     def _taken(self, decisions: Sequence[Decide], key: str | None, limit_s: float) -> Turn | None:
         try:
@@ -201,28 +203,43 @@ class Turns:
                     return None
                 turn = self._stay(self._decided(decisions, key))
         except MerlinError:
-            self._serve_late()  # They have not been refused, and they wait.
+            self._late()  # They have not been refused, and they wait.
             raise
-        served = self._serve_late()
-        return turn.then(served) if served else turn
+        return self._with_late(turn)
 
-    def _serve_late(self) -> Turn | None:
-        """Serve those who could not know that this turn was about to end."""
+    def _with_late(self, turn: Turn) -> Turn:
+        late = self._late()
+        return turn.then(late) if late else turn
+
+    def _late(self) -> Turn | None:
+        """Decide for those who have asked when a turn was about to end, and could not know that."""
+        late: Turn | None = None
         with suppress(MerlinError, eventlog.EventLogError, OSError):  # Who has asked meets it in a turn of its own.
-            return self.serve(stays=False)
-        return None
+            while self._others.is_asked():
+                with self._turn(0) as is_ours:
+                    if not is_ours:
+                        break
+                    turn = self._served()
+                late = late.then(turn) if late else turn
+        return late
 
     def _stay(self, turn: Turn) -> Turn:
         """After a key was handed on, decide for those who give back something while this process is warm."""
-        end_s = time.monotonic() + self.stay_max_s
-        with suppress(MerlinError, eventlog.EventLogError, OSError):  # Likewise.
+        end_s, stored = time.monotonic() + self.stay_max_s, turn.head
+        try:
             while (
                 turn.hands_over
                 and time.monotonic() < end_s
                 and not self.is_waited_for()
                 and self._others.is_given_back(self.stay_s)
             ):
-                turn = turn.then(self._append(_nothing, turn.state, turn.head, None, self._others.asked()))
+                asked = self._others.asked()
+                turn = turn.then(self._append(_nothing, turn.state, turn.head, None, asked, stores=False))
+        except (MerlinError, eventlog.EventLogError, OSError):
+            pass  # Who has asked meets it in a turn of its own.
+        finally:
+            if turn.head != stored:
+                self._checkpoint.store(turn.state, turn.head)
         return turn
 
     def _decided(self, decisions: Sequence[Decide], key: str | None) -> Turn:
@@ -238,7 +255,14 @@ class Turns:
         return done
 
     def _append(
-        self, decide: Decide, state: Resources, head: eventlog.Head, key: str | None, asked: Sequence[Asked]
+        self,
+        decide: Decide,
+        state: Resources,
+        head: eventlog.Head,
+        key: str | None,
+        asked: Sequence[Asked],
+        *,
+        stores: bool = True,
     ) -> Turn:
         is_sure = False
         for _ in range(CONFLICTS_MAX):
@@ -283,7 +307,8 @@ class Turns:
                 if state.touched is not None:
                     touched[state.touched.lease_id] = state.touched, head
             hands_over = self._others.tell(Outcome(was, state, asked, events[:others], events[others:], touched))
-            self._checkpoint.store(state, head)
+            if stores:
+                self._checkpoint.store(state, head)
             return Turn(state, head, events[others:], before, touched, events[:others], hands_over)
         raise MerlinError(f"{RESOURCES} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
 

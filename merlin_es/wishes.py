@@ -8,11 +8,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from merlin_es import run_ids
-from merlin_es.commands import SubmitRun
 from merlin_es.errors import Usage
 from merlin_es.globs import Globs
+
+if TYPE_CHECKING:
+    from merlin_es.commands import SubmitRun
 
 COMMAND_MAX = 96 * 1024
 """Of the command in bytes, quoted: with the wrapper before it, a shell gets it as one word, at most 128 KiB of it."""

@@ -66,6 +66,10 @@ class Checkpoint:
                 return kept
         return None
 
+    def seq(self) -> int:
+        """Give how far the state goes that was kept last, unread: what is broken, or of another fold, counts too."""
+        return max((int.from_bytes(head[_DIGEST + 8 :], "big") for head in self._heads()), default=0)
+
     def store(self, state: Resources, head: Head) -> None:
         """Keep a state, over the older one of the two that there are. Whoever does has loaded, in the same turn."""
         state = replace(state, touched=None)

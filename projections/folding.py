@@ -6,7 +6,7 @@ Nothing here needs pydantic, so whoever folds facts does not either.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -35,8 +35,7 @@ class Vocabulary(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Projection(Generic[S, E]):
+class Projection(msgspec.Struct, Generic[S, E], frozen=True):
     """The fold of one kind of stream from `origin` on, and the `files` that are its state written out.
 
     `version` changes with the fold and with the look of its files. The file that carries the stamp is written last.
@@ -102,4 +101,5 @@ def some_of(part: object, names: Iterable[str]) -> dict[str, object]:
 
 def all_of(part: Any) -> dict[str, object]:  # noqa: ANN401  no type says "a dataclass or a struct"
     """Give all fields of a state as JSON has them."""
-    return some_of(part, [each.name for each in fields(part)] if is_dataclass(part) else part.__struct_fields__)
+    is_struct = isinstance(part, msgspec.Struct)
+    return some_of(part, part.__struct_fields__ if is_struct else [each.name for each in fields(part)])

@@ -2,7 +2,8 @@
 
 The state of the stream `resources`, without the leases that have ended: it is as large as what goes on, however long
 the past. Nothing here needs the vocabulary of events, so that a list of what is held does not either. What each turn
-reads, changes and stores is a struct, which does that ten times as fast as a dataclass; what runs record too is none.
+reads, changes and stores is a struct, which does that ten times as fast as a dataclass; what runs record too is none,
+and stands in `lease_wish`, but for a pool.
 """
 
 from __future__ import annotations
@@ -81,25 +82,6 @@ class Waiter(msgspec.Struct, frozen=True):
     ttl_s: float
     process: Process | None = None
     bell: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseWish:
-    """What a run wants to hold while it goes on: all of `keys`, or any of a `pool`."""
-
-    owner: str
-    keys: tuple[str, ...] = ()
-    pool: Pool | None = None
-    priority: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A lease that a run holds."""
-
-    lease_id: str
-    key: str
-    fence: int
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -216,6 +198,11 @@ class Resources(msgspec.Struct, frozen=True):
     granted: int = 0
     salt: int = 0
     touched: Lease | None = None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody waits, who looks every now and then."""
+        return any(claim.waiter for claim in self.claims.values())
 
     def holder(self, key: str) -> Lease | None:
         """Give who holds a key."""

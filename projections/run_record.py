@@ -42,7 +42,7 @@ from projections.events.run import (
     SubmissionStarted,
     Wish,
 )
-from projections.lease_state import Bound, LeaseWish
+from projections.lease_wish import Bound, LeaseWish
 from projections.statuses import RESTING as RESTING
 from projections.statuses import STATUSES as STATUSES
 from projections.statuses import TERMINAL as TERMINAL

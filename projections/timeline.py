@@ -9,9 +9,10 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
+
+from msgspec import Struct, field
 
 from eventlog.errors import Damaged, NotReadable
 from eventlog.record import Event
@@ -69,8 +70,7 @@ class Concerns:
         return (is_named or is_ours) and event.time >= self._since
 
 
-@dataclass(slots=True)
-class _Cursor:
+class _Cursor(Struct):
     """Where the reader of one stream stands: `passed` events lie behind it, `ahead` has the next ones."""
 
     stream: str

@@ -19,7 +19,7 @@ from projections.files import Publisher
 from projections.fresh import stamps
 from projections.index import Index
 from projections.layout import StateLayout, run_stream
-from projections.lease_state import Bound, LeaseWish
+from projections.lease_wish import Bound, LeaseWish
 from projections.run_record import RunRecord, evolve
 from tests.examples import unsynced
 

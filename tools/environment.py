@@ -54,10 +54,14 @@ def finds(modules: "tuple[str, ...]") -> bool:
 
 def enter() -> None:
     """Go on inside `.venv`, prepared first if need be: returns when already inside, else starts this command again."""
+    if sys.flags.no_site:
+        raise Unready(f"with -S Python finds nothing that is installed, not in {VENV} either: run it without -S.")
     wanted = fingerprint()
     prepared = is_prepared(wanted)
     if prepared and Path(sys.prefix) == VENV:
         return
+    if prepared and Path(sys.executable) == PYTHON:  # It would start itself for ever.
+        raise Unready(f"{PYTHON} does not find what is installed beside it: remove {VENV} and run again.")
     if not prepared:
         prepare(wanted)
     os.environ.pop("PYTHONHOME", None)  # It would lead the new Python out of `.venv` again.

@@ -138,7 +138,10 @@ def _fill(lab: Lab, store: disk.Disk) -> None:
 def _checked(place: Place) -> list[str]:
     found = []
     for what, clean, said in rest.checks(place):
-        print(f"{what}: {'clean' if clean else 'NOT CLEAN'}{chr(10) if said else ''}{said}".rstrip(), file=sys.stderr)
+        lines = said.rstrip().splitlines()
+        print(f"{what}: {'clean' if clean else 'NOT CLEAN'}", file=sys.stderr)
+        for line in lines[-1:] if clean else lines:
+            print(f"    {line}", file=sys.stderr)
         if not clean:
             found.append(f"{what}: {said[-2000:]}")
     return found
@@ -150,26 +153,36 @@ def _complaints(place: Place) -> Iterator[str]:
             yield f"a client: {json.loads(line)}"
 
 
-def _verbs(place: Place) -> Counter[str]:
-    """Count the exit codes of all verbs."""
-    codes: Counter[str] = Counter()
+def _verbs(place: Place) -> Counter[tuple[str, int]]:
+    """Count how often each verb has ended with which exit code."""
+    codes: Counter[tuple[str, int]] = Counter()
     for path in place.journals.glob("verbs-*.jsonl"):
         for line in path.read_text().splitlines(keepends=True):
             if line.endswith("\n"):
                 said = json.loads(line)
-                codes[f"{said['verb']} {said['code']}"] += 1
+                codes[said["verb"], said["code"]] += 1
     return codes
 
 
 def _print(
-    found: list[str], figures: dict[str, int], verbs: Counter[str], store: str, length_s: float, *, as_json: bool
+    found: list[str],
+    figures: dict[str, int],
+    verbs: Counter[tuple[str, int]],
+    store: str,
+    length_s: float,
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
-        document = {"violations": found, "figures": figures, "verbs": verbs, "seconds": round(length_s), "disk": store}
+        counts = {f"{verb} {code}": count for (verb, code), count in verbs.items()}
+        document = {"violations": found, "figures": figures, "verbs": counts, "seconds": round(length_s), "disk": store}
         print(json.dumps(document, indent=2, sort_keys=True))
         return
     print(", ".join(f"{count:,} {name}" for name, count in figures.items()))
-    print(", ".join(f"{verb}: {count:,}" for verb, count in sorted(verbs.items())))
+    print("how often each verb ended with which exit code:")
+    for verb in sorted({verb for verb, _ in verbs}):
+        codes = sorted((code, count) for (each, code), count in verbs.items() if each == verb)
+        print(f"  {verb:<22}{''.join(f'{code:>4}: {count:<5,}' for code, count in codes)}".rstrip())
     for each in found:
         print(each)
     print(f"{len(found)} violations in {length_s:.0f} s, on {machine()}; the disk was {store}")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from merlin_es.targetgen.executor import Executor
     from merlin_es.targetgen.target_dir import TargetDirectory
     from projections.execution_state import ExecutionState
-    from projections.lease_state import LeaseWish
+    from projections.lease_wish import LeaseWish
 
 WAITING = ("awaiting_operator", "awaiting_response")
 LIMIT_S = 3600.0

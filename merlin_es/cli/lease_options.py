@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from merlin_es.cli.printing import as_pairs
 
 if TYPE_CHECKING:
-    from projections.lease_state import LeaseWish
+    from projections.lease_wish import LeaseWish
 
 
 def lease_wish(
@@ -16,7 +16,8 @@ def lease_wish(
     """Give what `--lease` and `--lease-any` wish for, None when neither does; raises Usage."""
     from merlin_es.errors import Usage
     from merlin_es.resources import check_keys
-    from projections.lease_state import LeaseWish, Pool
+    from projections.lease_state import Pool
+    from projections.lease_wish import LeaseWish
 
     if label is None:
         return LeaseWish(owner, check_keys(keys), None, priority) if keys else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, TextIO
 
@@ -54,8 +53,7 @@ class Part(NamedTuple):
     gap: int = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
+class Screen(NamedTuple):
     """Where lines go: `columns` is 0 where they need not end."""
 
     columns: int = 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from merlin_es.commands import StartLocal
+from typing import TYPE_CHECKING
+
 from merlin_es.errors import Refused
 from merlin_es.ports import Head, Session
 from projections.cluster import ClusterRecord
@@ -18,6 +19,9 @@ from projections.events.cluster import (
     StartRequested,
     StopRequested,
 )
+
+if TYPE_CHECKING:
+    from merlin_es.commands import StartLocal
 
 
 def request_start(command: StartLocal, directory: str) -> tuple[ClusterEvent, ...]:

@@ -6,9 +6,10 @@ kept from all, will be in another state than free then: `_hand_over` gives what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct, field
 
 from merlin_es.deciders.sight import Observer
 from merlin_es.errors import Busy, Drained, LeaseLost, NotFound, Refused, Unsatisfiable
@@ -48,8 +49,7 @@ _LATE: Final = 1 << 61
 Events = tuple[LeaseEvent, ...]
 
 
-@dataclass
-class _Draft:
+class _Draft(Struct):
     """What has been decided so far, and the state after it."""
 
     state: Resources

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from merlin_es.commands import ForkRun, SubmitRun
 from merlin_es.deciders.outcome import ATTEMPTS_MAX
 from merlin_es.errors import Refused
 from projections.events.run import (
@@ -26,8 +25,11 @@ from projections.events.run import (
     RunWaiting,
     SubmissionStarted,
 )
-from projections.lease_state import Bound, LeaseWish
+from projections.lease_wish import Bound, LeaseWish
 from projections.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from merlin_es.commands import ForkRun, SubmitRun
 
 _ENDS: Final = frozenset(
     {"run.completed", "run.failed", "run.cancelled", "run.submission_failed", "run.dry_run_recorded"}

@@ -9,7 +9,7 @@ from merlin_es.commands import SubmitRun
 from merlin_es.settings import STOPS_IN_ORDER, Settings
 from merlin_es.targetgen import launchers
 from merlin_es.waiting import WORKFLOW
-from projections.lease_state import LeaseWish
+from projections.lease_wish import LeaseWish
 
 
 def wish(

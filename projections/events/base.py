@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 import eventlog
 from projections.events.recorded import Recorded as Recorded
@@ -16,9 +16,12 @@ E = TypeVar("E", bound="DomainEvent")
 
 
 class DomainEvent(BaseModel):
-    """A fact, past tense. Its shape is on disk: fields are added with defaults, never changed."""
+    """A fact, past tense. Its shape is on disk: fields are added with defaults, never changed.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+    What validates and writes it is built when the first of its kind is met: a run meets few kinds, and its verbs wait.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings", defer_build=True)
 
     type: str
     rare: ClassVar[frozenset[str]] = frozenset()
@@ -62,9 +65,10 @@ class Codec(Generic[E]):
     """Turns the lines of one kind of stream into its events; `union` is discriminated by `type`."""
 
     def __init__(self, union: Any) -> None:  # noqa: ANN401  no type says "a union of classes"
-        self._adapter: TypeAdapter[E] = TypeAdapter(union)
         members, *_ = get_args(union)
-        self.types: tuple[str, ...] = tuple(each.model_fields["type"].default for each in get_args(members))
+        self._kinds: dict[str, type[E]] = {each.model_fields["type"].default: each for each in get_args(members)}
+        self._validators: dict[str, Callable[[bytes], E]] = {}
+        self.types: tuple[str, ...] = tuple(self._kinds)
 
     def decode(self, events: Iterable[eventlog.Event]) -> Iterator[Recorded[E]]:
         """Yield the events; raises UnknownEvent at a type that the union lacks."""
@@ -72,10 +76,23 @@ class Codec(Generic[E]):
             data = bytes(event.raw)
             begin = b'{"type":' + json.dumps(event.type).encode()
             try:
-                decoded = self._adapter.validate_json(begin + (b"}" if data == b"{}" else b"," + data[1:]))
+                decoded = self._validator(event.type)(begin + (b"}" if data == b"{}" else b"," + data[1:]))
+            except KeyError:
+                raise _unknown(event, event.type) from None
             except ValidationError as error:
-                raise UnknownEvent(
-                    f"{event.stream}#{event.seq}: this release does not know {event.type} in that shape "
-                    f"({error.errors()[0]['msg']}): upgrade Merlin, then repeat the call"
-                ) from None
+                raise _unknown(event, f"{event.type} in that shape ({error.errors()[0]['msg']})") from None
             yield Recorded(event.seq, event.time, event.actor, event.door, decoded)
+
+    def _validator(self, kind: str) -> Callable[[bytes], E]:
+        """Give what reads the events of one type, which is built for the first of them; raises KeyError."""
+        if (known := self._validators.get(kind)) is not None:
+            return known
+        model = self._kinds[kind]
+        model.model_rebuild()
+        return self._validators.setdefault(kind, model.__pydantic_validator__.validate_json)
+
+
+def _unknown(event: eventlog.Event, what: str) -> UnknownEvent:
+    return UnknownEvent(
+        f"{event.stream}#{event.seq}: this release does not know {what}: upgrade Merlin, then repeat the call"
+    )

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from projections.events.base import Checkpointed, Codec, DomainEvent, Repaired
-from projections.lease_state import Bound, LeaseWish
+from projections.lease_wish import Bound, LeaseWish
 from projections.statuses import Status
 
 FailureKind = Literal["user", "infrastructure", "never_started", "timeout"]

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from projections.lease_state import LeaseWish, Resources
+from projections.lease_state import Resources
+from projections.lease_wish import LeaseWish
 from tests.e2e.lab import Lab
 
 pytestmark = pytest.mark.xdist_group("ray")

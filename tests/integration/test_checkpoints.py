@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from msgspec import structs
 
 from eventlog import Event, FileLog
 from projections import proving
@@ -63,7 +64,7 @@ def finished(books: Books) -> None:
 
 def proof(books: Books, stream: str = STREAM, evolve: Evolve | None = None) -> Prover:
     projection: Projection[Any, Any] = CLUSTER_PROJECTION if stream == CLUSTER else RUN_PROJECTION
-    projection = replace(projection, evolve=evolve or projection.evolve)
+    projection = structs.replace(projection, evolve=evolve or projection.evolve)
     prover = Prover(projection, stream)
     for step in proving.steps(projection, books.log.read(stream), projection.origin):
         prover.take(*step)
@@ -229,7 +230,7 @@ def test_a_long_trail_keeps_its_end_and_says_where_it_begins(books: Books, monke
     )
     monkeypatch.setattr(proving, "TRAIL_BYTES_MAX", 0)
     books.change("other", requested("other"), intended(), completed())
-    prover = Prover(replace(RUN_PROJECTION, evolve=forgetting(exit_code=None)), run_stream("other"))
+    prover = Prover(structs.replace(RUN_PROJECTION, evolve=forgetting(exit_code=None)), run_stream("other"))
     for step in proving.steps(prover._projection, books.log.read(run_stream("other")), RUN_PROJECTION.origin):
         prover.take(*step)
     assert prover.divergence == Divergence(3, "run.completed", "", "", 4, False)
@@ -238,7 +239,7 @@ def test_a_long_trail_keeps_its_end_and_says_where_it_begins(books: Books, monke
 
 def test_another_version_of_the_fold_may_come_to_something_else(books: Books) -> None:
     finished(books)
-    projection = replace(RUN_PROJECTION, version=99, evolve=forgetting(exit_code=None))
+    projection = structs.replace(RUN_PROJECTION, version=99, evolve=forgetting(exit_code=None))
     prover = Prover(projection, STREAM)
     for step in proving.steps(projection, books.log.read(STREAM), projection.origin):
         prover.take(*step)

@@ -33,11 +33,11 @@ def checkout(tmp_path: Path) -> Path:
     return top
 
 
-def start(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def start(checkout: Path, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Start Merlin with a Python that finds nothing but its standard library."""
     entry = str(checkout / "tools" / "merlin.py")
     return subprocess.run(
-        [checkout.parent / "bare" / "bin" / "python", entry, *words],
+        [checkout.parent / "bare" / "bin" / "python", *options, entry, *words],
         cwd=checkout.parent,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
         capture_output=True,
@@ -54,6 +54,17 @@ def test_the_first_start_prepares_an_environment_and_the_next_ones_begin_at_once
     assert "merlin: ready after" in first.stderr
     again = start(checkout, "x y")
     assert (again.returncode, again.stdout, again.stderr) == (7, f"x y\n{checkout / '.venv'}\n", "")
+    (checkout / ".venv" / "pyvenv.cfg").unlink()  # What it starts takes this for no place of its own.
+    spoilt = start(checkout)
+    assert (spoilt.returncode, spoilt.stdout) == (2, "")
+    assert f"remove {checkout / '.venv'} and run again." in spoilt.stderr
+
+
+def test_a_python_without_its_packages_is_told_so_and_does_not_begin_again_for_ever(checkout: Path) -> None:
+    refused = start(checkout, "demo", options=("-S",))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "run it without -S." in refused.stderr
+    assert not (checkout / ".venv").exists()
 
 
 def test_who_ends_a_preparation_leaves_nothing_running_and_a_stamp_that_says_it_is_unfinished(checkout: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from merlin_es import processes
 from merlin_es.errors import HeadFailed, RayMissing
@@ -140,7 +141,7 @@ def test_a_second_head_in_the_directory_of_one_that_runs_is_refused(ray_head: Ru
 
 def test_a_head_is_not_stopped_by_the_name_of_an_earlier_process(ray_head: RunningHead) -> None:
     process, before = ray_head.head.process, own_session(ray_head)
-    for other in (replace(process, started=process.started - 1), replace(process, boot_id="another")):
+    for other in (structs.replace(process, started=process.started - 1), structs.replace(process, boot_id="another")):
         assert not ray_head.heads.is_alive(other)
         assert ray_head.heads.stop(other, ray_head.head.temp_dir) == "gone"
     assert own_session(ray_head) == before

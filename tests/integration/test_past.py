@@ -170,9 +170,7 @@ def test_a_snapshot_that_is_not_of_this_log_and_fold_is_not_believed(tmp_path: P
             case "gone":
                 path.unlink()
     if harm == "other_fold":
-        from dataclasses import replace
-
-        newer = replace(RUN_PROJECTION, version=RUN_PROJECTION.version + 1)
+        newer = structs.replace(RUN_PROJECTION, version=RUN_PROJECTION.version + 1)
         other = Snapshots(past.log, root, every=10, projections=lambda _stream: newer)
         assert other._before(STREAM, 40).head.seq == 0
     past = past_of(root, every=10)

@@ -16,7 +16,8 @@ from merlin_es.commands import SubmitRun
 from merlin_es.submission import Submissions
 from projections.events.run import RunCompleted
 from projections.layout import RESOURCES
-from projections.lease_state import LeaseWish, Pool
+from projections.lease_state import Pool
+from projections.lease_wish import LeaseWish
 from projections.run_record import RunRecord
 from tests.examples import ROOT
 from tests.holders import wish

@@ -19,8 +19,8 @@ from typing import Final
 
 import pytest
 
-from merlin_es import cli
 from merlin_es.cli import completing
+from merlin_es.cli.merlin import app
 from projections.events.execution import EXECUTION_EVENTS
 from projections.projection import event_types
 from tests.examples import ROOT
@@ -81,7 +81,7 @@ def test_what_is_there_is_offered_where_it_is_meant(place: Place, monkeypatch: p
 
     def asked(text: str) -> list[str]:
         *before, last = text.split()[1:] + ([""] if text.endswith(" ") else [])
-        found = completing.candidates(cli.app.group("merlin"), before, last, with_help=False)
+        found = completing.candidates(app.group("merlin"), before, last, with_help=False)
         return [each.word for each in found]
 
     newest = place.runs[::-1]
@@ -158,7 +158,7 @@ def test_a_shell_does_not_wait_for_what_only_verbs_need(place: Place) -> None:
 
 def test_the_types_that_are_offered_are_those_of_the_vocabulary() -> None:
     assert {*event_types(), *EXECUTION_EVENTS.types} <= set(completing.event_types())
-    group = cli.app.group("merlin")
+    group = app.group("merlin")
     found = completing.candidates(group, ["ray", "events", "--type"], "run.su", with_help=False)
     assert [each.word for each in found] == ["run.submission_started", "run.submitted", "run.submission_failed"]
 

@@ -22,12 +22,13 @@ from merlin_es.cli import suggestions
 from merlin_es.cli.examples import CLAIM, LEASE, example_of
 from merlin_es.cli.examples import RUN as EXAMPLE_RUN
 from merlin_es.cli.json_schema import schema_of
+from merlin_es.cli.merlin import app
 from merlin_es.cli.shapes import SHAPES
 from tests.examples import ROOT
 from tests.past_examples import LIFE, STREAM, Hands, log_in, record
 from tests.run_examples import RUN
 
-GROUP = cli.app.group("merlin")
+GROUP = app.group("merlin")
 VERBS = dict(suggestions.verbs(GROUP, "merlin"))
 PLAIN = {
     "merlin demo": "a show for people",

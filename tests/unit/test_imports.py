@@ -18,6 +18,20 @@ OF_OTHERS = {
     *("projections.projection", "projections.run_record", "projections.index", "projections.files", "sqlite3"),
 }
 """What whoever asks for a lease has no use for."""
+OF_LEASES = {
+    *("merlin_es.resources", "merlin_es.turns", "merlin_es.desk", "merlin_es.asking", "merlin_es.bells"),
+    *("merlin_es.observer", "merlin_es.lock_probe", "merlin_es.deciders.lease", "merlin_es.lease_commands"),
+    *("projections.leases", "projections.lease_state", "projections.lease_files", "projections.events.lease"),
+    *("projections.checkpoint", "projections.folding"),
+}
+"""What whoever looks at events has no use for, those of the resources too."""
+SPARED = {"getpass", "termios", "_socket"}
+"""What libraries import that can do without; the last one is what typing_extensions begins with."""
+OF_SUBMISSIONS = {
+    *("merlin_es.commands", "merlin_es.wishes", "merlin_es.packages", "merlin_es.artifacts", "merlin_es.fetch"),
+    *("merlin_es.globs", "merlin_es.tree"),
+}
+"""What whoever looks at a run has no use for, as long as it has not ended."""
 
 
 class Verbs:
@@ -29,7 +43,7 @@ class Verbs:
         self.submitting, text = self.imported("--dry-run", "jobs", "submit", *wish)
         self.run_id = text.splitlines()[0].removeprefix("Run ID: ")
 
-    def imported(self, *words: str, group: str | None = "ray") -> tuple[set[str], str]:
+    def imported(self, *words: str, group: str | None = "ray", check: bool = True) -> tuple[set[str], str]:
         """Give the names of all modules that a verb imports, and what it prints."""
         before = [group] if group else []
         if group == "ray":
@@ -42,10 +56,23 @@ class Verbs:
             capture_output=True,
             text=True,
             timeout=120,
-            check=True,
+            check=check,
         )
         lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
         return {line.rpartition("|")[2].strip() for line in lines}, done.stdout
+
+    def python(self, program: str) -> str:
+        """Give what a program prints that imports what it likes of Merlin."""
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=self.top,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +86,12 @@ def test_who_asks_for_a_lease_imports_nothing_of_runs_and_clusters_and_nothing_h
     told = {"reserve": imported}
     for words in (("renew", lease_id), ("check", lease_id, "--fence", "1"), ("list", "--all"), ("release", lease_id)):
         told[words[0]], _ = verbs.imported("resources", *words)
+    hold = ("hold", "u250", "--owner", "ada", "--", "true")
+    told["hold"], _ = verbs.imported("resources", *hold)
     for verb, names in told.items():
         assert {"merlin_es.resources", "projections.events.lease"} <= names, verb
-        assert not names & (HEAVY | OF_OTHERS), verb
+        assert not names & (HEAVY | OF_OTHERS | SPARED), verb
+        assert not names & {"merlin_es.moments", "merlin_es.chronicles", "projections.lease_wish"}, verb
         assert not [name for name in names if name.startswith("merlin_es.ray_adapter")], verb
 
 
@@ -98,7 +128,8 @@ def test_who_looks_at_events_waits_for_no_fold(verbs: Verbs) -> None:
         imported, text = verbs.imported("events", *words)
         assert text, words
         assert not imported & HEAVY, words
-        assert "projections.run_record" not in imported, words
+        assert not imported & {"projections.run_record", "projections.lease_wish", *SPARED, *OF_LEASES}, words
+        assert ("merlin_es.moments" in imported) == ("--since" in words), words
 
 
 def test_where_the_settings_come_from_is_shown_without_what_is_heavy(verbs: Verbs) -> None:
@@ -106,6 +137,36 @@ def test_where_the_settings_come_from_is_shown_without_what_is_heavy(verbs: Verb
     assert "MERLIN_FSYNC" in text
     assert not imported & HEAVY
     assert not {"tomllib", "merlin_es.cli.ray", "projections.index", "msgspec"} & imported
+
+
+def test_who_looks_at_a_run_that_has_not_ended_imports_nothing_of_submissions(verbs: Verbs) -> None:
+    wish = ("--target", "board", "--workflow", "bringup", "--target-dir", str(verbs.top), "--", "true")
+    _, text = verbs.imported("jobs", "submit", *wish, check=False)
+    run_id = text.splitlines()[0].removeprefix("Run ID: ")
+    imported, text = verbs.imported("jobs", "status", run_id)
+    assert "Status: blocked" in text
+    assert {"pydantic", "merlin_es.reconciler"} <= imported
+    assert not imported & OF_SUBMISSIONS
+
+
+def test_what_begins_every_verb_imports_no_library(verbs: Verbs) -> None:
+    begin = "import sys; import merlin_es.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    assert not {"typer", "msgspec", "pydantic", "dataclasses", "importlib_metadata"} & set(verbs.python(begin).split())
+
+
+def test_what_reads_events_is_built_for_the_kinds_that_are_met(verbs: Verbs) -> None:
+    built = (
+        "from pathlib import Path; from eventlog import FileLog;"
+        "from projections.layout import StateLayout, run_stream;"
+        "from projections.events.run import RUN_EVENTS, RunEvent; from typing import get_args;"
+        f"log, stream = FileLog(StateLayout(Path('s'))), run_stream({verbs.run_id!r});"
+        "met = {recorded.event.type for recorded in RUN_EVENTS.decode(log.read(stream))};"
+        "kinds = get_args(get_args(RunEvent)[0]);"
+        "assert {each.model_fields['type'].default for each in kinds if each.__pydantic_complete__} == met;"
+        "print(len(met), len(kinds))"
+    )
+    met, kinds = map(int, verbs.python(built).split())
+    assert 0 < met < kinds
 
 
 def test_what_is_heavy_is_seen_where_it_is_needed(verbs: Verbs) -> None:

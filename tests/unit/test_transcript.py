@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from merlin_es import cli
 from merlin_es.cli import suggestions
+from merlin_es.cli.merlin import app
 from merlin_es.targetgen.inputs import EXAMPLES
 from tests.examples import ROOT
 from tests.transcripts import LINES, OPTIONS, departures
@@ -23,7 +23,7 @@ from tests.unit.test_every_verb import Done, type_
 
 __all__ = ["type_"]
 
-VERBS = dict(suggestions.verbs(cli.app.group("merlin"), "merlin"))
+VERBS = dict(suggestions.verbs(app.group("merlin"), "merlin"))
 SHARED = Path(os.environ.get("MERLIN_SHARED") or ROOT.parent / "shared")
 Say = Callable[..., str]
 
@@ -99,7 +99,7 @@ def test_old_options_and_arguments_are_taken_where_they_stood(verb: str) -> None
     taken = {word for each in VERBS[f"merlin {verb}"].params for word in (*each.opts, *_names(each.metavar))}
     assert set(OPTIONS[verb].split()) <= taken
     group, *_ = verb.split()
-    assert {"--dry-run"} <= {word for each in cli.app.group("merlin").commands[group].params for word in each.opts}
+    assert {"--dry-run"} <= {word for each in app.group("merlin").commands[group].params for word in each.opts}
 
 
 def _names(metavar: str | None) -> list[str]:

@@ -22,14 +22,17 @@ def rows(directory: Path, quick: bool) -> Iterator[Row]:
     verb = partial(programs.merlin, directory / "state")
     submitted = programs.output(verb("--dry-run", "jobs", "submit", *_RUN))
     run_id = submitted.partition("Run ID: ")[2].partition("\n")[0]
-    programs.output(verb("resources", "reserve", "slot", "--owner", "ada"))
+    reserved = programs.output(verb("resources", "reserve", "slot", "--owner", "ada", "--ttl", "1d"))
+    lease_id = reserved.partition("Lease ID: ")[2].partition("\n")[0]
     numbers = itertools.count()
     verbs: Mapping[str, Callable[[], list[str]]] = {
         "jobs status": lambda: verb("jobs", "status", run_id),
         "jobs list": lambda: verb("jobs", "list"),
         "events": lambda: verb("events", run_id),
+        "events resources": lambda: verb("events", "resources"),
         "resources list": lambda: verb("resources", "list"),
         "resources reserve": lambda: verb("resources", "reserve", f"slot{next(numbers)}", "--owner", "ada"),
+        "resources check": lambda: verb("resources", "check", lease_id, "--fence", "1"),
     }
     for name, words in verbs.items():
         turns = {"typer": partial(_spent, programs, programs.typer), name: partial(_spent, programs, words)}
