@@ -89,9 +89,10 @@ def runs(
             limit=limit,
         )
         return Listed([asdict(row) for row in found.rows], found.sick, found.doubtful)
-    kept = Index(settings.state_root)
-    rows = kept.list(status=status, target=target, workflow=workflow, source=source, since=begin, limit=limit)
-    return Listed([asdict(row) for row in rows], dict(kept.sick()))
+    rows, sick = Index(settings.state_root).list_and_sick(
+        status=status, target=target, workflow=workflow, source=source, since=begin, limit=limit
+    )
+    return Listed([asdict(row) for row in rows], dict(sick))
 
 
 def _since(text: str, now: datetime) -> str:

@@ -76,6 +76,7 @@ class _Look(NamedTuple):
 
 _COLUMNS: Final = tuple(field.name for field in fields(RunRow))
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)}, mark FROM runs WHERE status IS NOT NULL"  # noqa: S608  constants
+_SICK: Final = "SELECT run_id, sick FROM runs INDEXED BY unhealthy WHERE sick IS NOT NULL ORDER BY run_id"
 _ACTIVE: Final = (
     "SELECT run_id, status FROM runs INDEXED BY to_look_at "
     "WHERE open AND status IS NOT NULL ORDER BY created_at, run_id"
@@ -114,12 +115,28 @@ class Index:
         limit: int | None = None,
     ) -> tuple[RunRow, ...]:
         """Give the runs that fit, the newest first; `since` is a time like that of events (ISO 8601, UTC)."""
+        rows, _ = self.list_and_sick(
+            status=status, target=target, workflow=workflow, source=source, since=since, limit=limit
+        )
+        return rows
+
+    def list_and_sick(
+        self,
+        *,
+        status: str | None = None,
+        target: str | None = None,
+        workflow: str | None = None,
+        source: str | None = None,
+        since: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[tuple[RunRow, ...], tuple[tuple[str, str], ...]]:
+        """Give what `list` and `sick` give, by one look at the index."""
         wanted = {"status = ?": status, "target = ?": target, "workflow = ?": workflow, "source = ?": source}
         wanted["created_at >= ?"] = since
         terms = [term for term, value in wanted.items() if value is not None]
         query = " AND ".join([_SELECT, *terms]) + " ORDER BY created_at DESC, run_id DESC LIMIT ?"
         values = [*(value for value in wanted.values() if value is not None), -1 if limit is None else limit]
-        return self._ask(lambda db: self._rows(db, query, values))
+        return self._ask(lambda db: (self._rows(db, query, values), tuple(db.execute(_SICK))))
 
     def row(self, run_id: str) -> RunRow | None:
         """Give one run."""
@@ -143,8 +160,7 @@ class Index:
 
     def sick(self) -> tuple[tuple[str, str], ...]:
         """Give the runs whose logs cannot be read to their ends, each with the reason."""
-        query = "SELECT run_id, sick FROM runs INDEXED BY unhealthy WHERE sick IS NOT NULL ORDER BY run_id"
-        return self._ask(lambda db: tuple(db.execute(query)))
+        return self._ask(lambda db: tuple(db.execute(_SICK)))
 
     def to_note(self, limit: int) -> tuple[tuple[str, str, Head], ...]:
         """Give runs that have ended, with status and head, which nobody has said of that the registry has them."""

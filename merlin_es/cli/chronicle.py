@@ -11,7 +11,7 @@ import typer
 
 from merlin_es.cli.printing import printable
 from merlin_es.cli.terminal import Part, Style
-from projections.layout import RUN_REQUEST
+from projections.layout import EXECUTION_BUNDLE, RUN_REQUEST
 
 if TYPE_CHECKING:
     from eventlog import Event
@@ -82,13 +82,14 @@ def change_parts(change: Change, place: str) -> list[Part]:
 def is_worth_showing(change: Change) -> bool:
     """Tell whether a change says something new to people: not that a field is empty, nor when the last event was.
 
-    What was asked for stands in the record too, but for the first time.
+    What was asked for stands in the record too, but for the first time, and where a task stands in a file of its own.
     """
     from projections.history import Absent
 
     if (isinstance(change.before, Absent) and change.after in _EMPTY) or change.pointer == "/updated_at":
         return False
-    return not change.file.endswith(f"/{RUN_REQUEST}")
+    is_said_elsewhere = change.file == EXECUTION_BUNDLE and "/execution_state/" in change.pointer
+    return not is_said_elsewhere and not change.file.endswith(f"/{RUN_REQUEST}")
 
 
 def value_parts(value: object, style: Style = Style.PLAIN) -> Iterator[Part]:

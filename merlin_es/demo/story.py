@@ -97,6 +97,7 @@ class Story:
             ("why it is as it is", f"{MERLIN} ray why {main} status"),
             ("where the plan stands, and what was answered", f"{MERLIN} targetgen status --target-dir {TARGET_DIR}"),
             ("the same of the fork", f"{MERLIN} targetgen status --target-dir {told_otherwise}"),
+            ("what the other answer changed", f"{MERLIN} ray diff {TARGET_DIR} {told_otherwise}"),
             ("what was proposed, applied and validated", f"git show {BRANCH}"),
         )
 

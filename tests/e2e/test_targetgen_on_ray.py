@@ -202,7 +202,7 @@ def test_a_run_says_which_question_it_waits_at(workshop: Workshop) -> None:
     )
     blocked = lab.ended(json.loads(ended(workshop.on_ray("--from-dir", str(directory))))["run_id"])
     assert (blocked.status, blocked.exit_code) == ("failed", 5)
-    assert "implement_runtime_hal is blocked: device_unavailable was answered" in (blocked.message or "")
+    assert "implement_runtime_hal was blocked: device_unavailable was answered" in (blocked.message or "")
 
 
 def test_without_ray_the_run_is_blocked_and_says_what_to_do(alone: Lab) -> None:

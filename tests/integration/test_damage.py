@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eventlog import Corrupt, FileLog, Head, Verdict, verify
+from eventlog import Corrupt, FileLog, Head, Vanished, Verdict, verify
 from tests.conftest import Figure
 from tests.examples import fill, happened, log_with_tail, unsynced, whats
 
@@ -226,6 +226,21 @@ def test_a_tail_that_somebody_was_told_of_is_corrupt_and_not_cut(tmp_path: Path)
         with pytest.raises(Corrupt, match="were acknowledged"):
             list(log.read("s"))
         assert path.read_bytes() == content[:size]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_log_that_is_gone_or_empty_is_no_new_log_to_whoever_was_told_of_it(tmp_path: Path, is_there: bool) -> None:
+    log = FileLog(tmp_path, disk=unsynced())
+    fill(log, "s", 3)
+    told = log.head("s")
+    log.close()
+    log.path("s").write_bytes(b"") if is_there else log.path("s").unlink()
+    assert (list(FileLog(tmp_path).read("s")), FileLog(tmp_path).head("s").seq) == ([], 0), "nobody was told"
+    knows = FileLog(tmp_path, acknowledged={"s": told}.get)
+    for look in (lambda: list(knows.read("s")), lambda: knows.head("s"), lambda: list(knows.read_backwards("s"))):
+        with pytest.raises(Vanished, match=f"gone or empty .its head was {told.seq}:"):
+            look()
+    assert list(knows.read("other")) == []
 
 
 def test_a_log_that_was_exchanged_for_another_takes_no_append(tmp_path: Path) -> None:
