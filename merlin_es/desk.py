@@ -54,9 +54,15 @@ class Desk(msgspec.Struct):
 
     def asked(self) -> list[Asked]:
         """Take what others have asked for: who comes to stand in line is before who gives back, and so may be next."""
-        wishes = [Asked(wish.actor, self._claim(wish)) for wish in self.asking.wishes.empty()]
-        returns = [Asked(each.caller.by, self._return(each), each) for each in self.asking.returns.empty()]
-        return wishes + returns
+        return self.wishes() + self.returns()
+
+    def wishes(self) -> list[Asked]:
+        """Take only what has time: who wants to stand in line."""
+        return [Asked(wish.actor, self._claim(wish)) for wish in self.asking.wishes.empty()]
+
+    def returns(self) -> list[Asked]:
+        """Take only what has none: who gives something back."""
+        return [Asked(each.caller.by, self._return(each), each) for each in self.asking.returns.empty()]
 
     def is_asked(self) -> bool:
         """Tell whether somebody has asked for anything."""

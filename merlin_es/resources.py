@@ -52,6 +52,8 @@ BEATS: Final = 3
 
 ASKED_S: Final = 0.2
 """How long somebody who has asked whoever has a turn waits before it takes one for that."""
+CROWDED_S: Final = 0.05
+"""For how long who was answered by somebody else's turn asks first, and does not look whether it could have one."""
 REAP_EVERY_S: Final = 2.0
 """How soon after it has put away the dead a process does so again."""
 
@@ -72,6 +74,7 @@ class Leases(msgspec.Struct):
     probe: Callable[[Path], None] = require_locks
     _probed: bool = False
     _reaped_s: float = -REAP_EVERY_S
+    _answered_s: float = -CROWDED_S
 
     @property
     def actor(self) -> str:
@@ -218,9 +221,14 @@ class Leases(msgspec.Struct):
             self._serve()
             ring = heard(bell.wait(ASKED_S))
         lease = next((lease for lease in ring.leases if lease.lease_id == lease_id), None)
-        if lease is not None and not ring.is_watched:
-            self._publish_late(self.turns.last())
+        if lease is not None:
+            self._answered_s = self.world.host.monotonic()
+            if not ring.is_watched:
+                self._publish_late(self.turns.last())
         return lease
+
+    def _is_crowded(self) -> bool:
+        return self.world.host.monotonic() - self._answered_s < CROWDED_S
 
     def _ask(self, command: Reserve, ringing: Bell, limit_s: float | None) -> bool:
         """Ask whoever has a turn to be put in line."""
@@ -244,11 +252,12 @@ class Leases(msgspec.Struct):
             if command.waiter is not None:
                 command = replace(command, waiter=replace(command.waiter, bell=ringing.name))
             try:
-                turn = None if key else self._take_at_once(decide, publishes=False)
+                turn = None if key or self._is_crowded() else self._take_at_once(decide, publishes=False)
                 since = 0 if key or turn else self.turns.kept_seq()
                 if not key and not turn and self._ask(command, ringing, limit_s):
                     rung = ringing.wait(ASKED_S)
                     if leases := self._told(command.claim_id, rung):
+                        self._answered_s = self.world.host.monotonic()
                         return leases
                     state = self.turns.look()[0] if rung else self.turns.last()
                     if _knows(command.claim_id, state):
@@ -434,7 +443,7 @@ class Leases(msgspec.Struct):
             ended[:] = [self._past(lease_id, state)]
             return rule(lease_id, self.caller(**how), state, self.world.look(), ended[0])
 
-        turn = self._take_at_once(decide) if ask else None
+        turn = self._take_at_once(decide) if ask and not self._is_crowded() else None
         if ask and turn is None and (lease := ask(lease_id, self.caller(**how))):
             return lease
         turn = turn or self.take(decide)

@@ -13,8 +13,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -46,7 +46,7 @@ SELDOM_S: Final = 0.002
 """How much less often."""
 STAY_S: Final = 0.005
 """How long whoever has handed a key on stays to have it given back, and after each time again."""
-STAY_MAX_S: Final = 0.03
+STAY_MAX_S: Final = 0.1
 """How long in all it stays: it has a verb of its own to come back from."""
 CONFLICTS_MAX: Final = 20
 """How often a decision is taken again because somebody appended without a turn."""
@@ -85,6 +85,14 @@ class Others(Protocol):
 
     def asked(self) -> Sequence[Asked]:
         """Take all that they have asked for."""
+        ...
+
+    def wishes(self) -> Sequence[Asked]:
+        """Take only what has time: who wants to stand in line."""
+        ...
+
+    def returns(self) -> Sequence[Asked]:
+        """Take only what has none: who gives something back."""
         ...
 
     def is_asked(self) -> bool:
@@ -186,25 +194,27 @@ class Turns:
 
     def serve(self) -> Turn | None:
         """Decide what was asked, one's own among it, unless somebody has a turn: whoever has one does so after it."""
-        with self._turn(0) as is_ours:
-            if not is_ours:
-                return None
+        if not self._begins(0):
+            return None
+        try:
             turn = self._stay(self._served())
+        finally:
+            self._ends()
         return self._with_late(turn)
 
-    def _served(self) -> Turn:
-        kept = self._checkpoint.load() or self._at_head()
-        return self._append(_nothing, *kept, None, self._others.asked())
-
     def _taken(self, decisions: Sequence[Decide], key: str | None, limit_s: float) -> Turn | None:
+        if not self._begins(limit_s):
+            return None
         try:
-            with self._turn(limit_s) as is_ours:
-                if not is_ours:
-                    return None
-                turn = self._stay(self._decided(decisions, key))
+            turn = self._stay(self._decided(decisions, key))
         except MerlinError:
+            self._ends()
             self._late()  # They have not been refused, and they wait.
             raise
+        except BaseException:
+            self._ends()
+            raise
+        self._ends()
         return self._with_late(turn)
 
     def _with_late(self, turn: Turn) -> Turn:
@@ -215,26 +225,32 @@ class Turns:
         """Decide for those who have asked when a turn was about to end, and could not know that."""
         late: Turn | None = None
         with suppress(MerlinError, eventlog.EventLogError, OSError):  # Who has asked meets it in a turn of its own.
-            while self._others.is_asked():
-                with self._turn(0) as is_ours:
-                    if not is_ours:
-                        break
+            while self._others.is_asked() and self._begins(0):
+                try:
                     turn = self._served()
+                finally:
+                    self._ends()
                 late = late.then(turn) if late else turn
         return late
 
+    def _served(self) -> Turn:
+        state, head = self._checkpoint.load() or self._at_head()
+        return self._append(_nothing, _Draft(state, self._others.asked()), head)
+
     def _stay(self, turn: Turn) -> Turn:
-        """After a key was handed on, decide for those who give back something while this process is warm."""
+        """After a key was handed on, decide for those who give back something while this process is warm.
+
+        Who comes to stand in line meanwhile is decided on before, while somebody holds the key.
+        """
         end_s, stored = time.monotonic() + self.stay_max_s, turn.head
         try:
-            while (
-                turn.hands_over
-                and time.monotonic() < end_s
-                and not self.is_waited_for()
-                and self._others.is_given_back(self.stay_s)
-            ):
-                asked = self._others.asked()
-                turn = turn.then(self._append(_nothing, turn.state, turn.head, None, asked, stores=False))
+            while turn.hands_over and time.monotonic() < end_s and not self.is_waited_for():
+                draft = _Draft(turn.state, self._others.wishes())
+                if self._others.is_given_back(self.stay_s):
+                    draft.ask(self._others.returns())
+                elif not draft.asked:
+                    break
+                turn = turn.then(self._append(_nothing, draft, turn.head, stores=False))
         except (MerlinError, eventlog.EventLogError, OSError):
             pass  # Who has asked meets it in a turn of its own.
         finally:
@@ -250,46 +266,36 @@ class Turns:
             decisions = (*decisions[:-1], _nothing, *decisions[-1:])
         for place, decide in enumerate(decisions, 1 - len(decisions)):
             with_asked = asked and place == (0 if key is None else -1)
-            turn = self._append(decide, done.state, done.head, None if place else key, asked if with_asked else ())
+            draft = _Draft(done.state, asked if with_asked else ())
+            turn = self._append(decide, draft, done.head, None if place else key)
             done = replace(done.then(turn), hands_over=done.hands_over or turn.hands_over)
         return done
 
     def _append(
-        self,
-        decide: Decide,
-        state: Resources,
-        head: eventlog.Head,
-        key: str | None,
-        asked: Sequence[Asked],
-        *,
-        stores: bool = True,
+        self, decide: Decide, draft: _Draft, head: eventlog.Head, key: str | None = None, *, stores: bool = True
     ) -> Turn:
         is_sure = False
         for _ in range(CONFLICTS_MAX):
-            draft = _Draft(state)
-            for each in asked:
-                with suppress(MerlinError):  # Who is refused is told so in a turn of its own.
-                    draft.add(each.actor, each.decide)
             others, refusal = len(draft.said), None
             try:
                 draft.add(self.actor, decide)
             except MerlinError as error:
                 refusal = error
-            said = draft.said
-            if not is_sure and (refusal or not said):  # Else the append sees whether this is where the log ends.
+            if not is_sure and (refusal or not draft.said):  # Else the append sees whether this is where the log ends.
                 is_sure, decided = True, head
                 state, head = self._at_head()
                 if head != decided:
+                    draft = _Draft(state, draft.asked)
                     continue
             if refusal:
-                if asked:
-                    self._append(_nothing, state, head, None, asked)
+                if draft.asked:
+                    self._append(_nothing, _Draft(draft.before, draft.asked), head)
                 raise refusal
-            if not said:
-                self._others.tell(Outcome(state, state, asked))
-                return Turn(state, head, before=head)
-            events = tuple(event for _, event in said)
-            recorded = [event.recorded_by(actor, self._door) for actor, event in said]
+            if not draft.said:
+                self._others.tell(Outcome(draft.before, draft.before, draft.asked))
+                return Turn(draft.before, head, before=head)
+            events = tuple(event for _, event in draft.said)
+            recorded = [event.recorded_by(actor, self._door) for actor, event in draft.said]
             reach("lease.append.before")
             try:
                 appended = self._log.append(RESOURCES, recorded, expected=head, key=key)
@@ -297,19 +303,20 @@ class Turns:
                 raise
             except eventlog.Conflict:
                 state, head = self._at_head()
+                draft = _Draft(state, draft.asked)
                 continue
             reach("lease.append.after")
             if appended.repeated:
-                state, head = self._at_head()
-                return Turn(state, head)
-            touched, was, before = {}, state, head
+                return Turn(*self._at_head())
+            touched, state, before = {}, draft.before, head
             for state, head in LEASE_PROJECTION.fold_own(appended.news, events, state):  # noqa: B020  the last pair goes on
                 if state.touched is not None:
                     touched[state.touched.lease_id] = state.touched, head
-            hands_over = self._others.tell(Outcome(was, state, asked, events[:others], events[others:], touched))
+            outcome = Outcome(draft.before, state, draft.asked, events[:others], events[others:], touched)
+            hands_over = self._others.tell(outcome)
             if stores:
                 self._checkpoint.store(state, head)
-            return Turn(state, head, events[others:], before, touched, events[:others], hands_over)
+            return Turn(state, head, outcome.own, before, touched, outcome.others, hands_over)
         raise MerlinError(f"{RESOURCES} moved {CONFLICTS_MAX} times while one decision was taken: repeat the call")
 
     def _at_head(self) -> tuple[Resources, eventlog.Head]:
@@ -335,24 +342,23 @@ class Turns:
                 return LEASE_PROJECTION.fold(events, *kept)
         return LEASE_PROJECTION.fold(self._log.read(RESOURCES), NOTHING, origin(RESOURCES).head)
 
-    @contextmanager
-    def _turn(self, limit_s: float) -> Iterator[bool]:
-        """Have a turn; False when somebody else has one for so many seconds."""
-        mutex = self._mutex
-        if not mutex.acquire(timeout=limit_s):
-            yield False
-            return
+    def _begins(self, limit_s: float) -> bool:
+        """Begin a turn; False when somebody else has one for so many seconds."""
+        if not self._mutex.acquire(timeout=limit_s):
+            return False
+        has_begun = False
         try:
             fd, waiting_fd = self._fds or self._open()
-            if not _is_locked(fd) and not (limit_s and _waits(fd, waiting_fd, limit_s)):
-                yield False
-                return
-            try:
-                yield True
-            finally:
-                unlock(fd)
+            has_begun = _is_locked(fd) or (limit_s > 0 and _waits(fd, waiting_fd, limit_s))
         finally:
-            mutex.release()
+            if not has_begun:
+                self._mutex.release()
+        return has_begun
+
+    def _ends(self) -> None:
+        if self._fds is not None:  # As it is in a child that was forked meanwhile: it has no part in this turn.
+            unlock(self._fds[0])
+            self._mutex.release()
 
     def is_waited_for(self) -> bool:
         """Tell whether somebody waits for a turn of its own."""
@@ -408,10 +414,20 @@ def _nothing(_state: Resources) -> Sequence[LeaseEvent]:
 class _Draft:
     """What is to be in one append, decided one after the other, each over what the ones before will have changed."""
 
-    def __init__(self, state: Resources) -> None:
+    def __init__(self, state: Resources, asked: Sequence[Asked] = ()) -> None:
+        self.before = state
+        self.asked: list[Asked] = []
         self.said: list[tuple[str, LeaseEvent]] = []
         self._state = state
         self._folded = 0
+        self.ask(asked)
+
+    def ask(self, asked: Sequence[Asked]) -> None:
+        """Decide what others have asked; who is refused is told so in a turn of its own."""
+        for each in asked:
+            self.asked.append(each)
+            with suppress(MerlinError):
+                self.add(each.actor, each.decide)
 
     def add(self, actor: str, decide: Decide) -> None:
         """Decide one thing more."""

@@ -236,6 +236,14 @@ class Crowd:
         declared = e.ResourceDeclared(key="slot0", labels={}, description=f"{next(self._numbers)}")
         return [Asked("crowd", lambda _: (declared,))]
 
+    def wishes(self) -> list[Asked]:
+        """Take what has time: nothing has."""
+        return []
+
+    def returns(self) -> list[Asked]:
+        """Take what has none."""
+        return self.asked()
+
     def is_asked(self) -> bool:
         """Tell whether they have asked for anything."""
         return bool(self.late)
