@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,13 @@ def pytest_make_parametrize_id(val: object) -> str | None:
         return None
     text = val if isinstance(val, str) else val.decode("ascii", "backslashreplace")
     return f"{text[: ID_LENGTH_MAX // 2].encode('unicode_escape').decode('ascii')}...{len(val)}"
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """Give a directory for what is to be synced to a disk, wherever the other tests have their files."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 `ray_head` is one that they share and that nobody may harm; `own_head` starts one for a single test to destroy. Both
 need a few seconds and some memory, so every test that uses them is marked `pytest.mark.xdist_group("ray")`: all that
 share the head run on one worker, and `tests/conftest.py` gives the others to a second one.
-Their heads are Ray's own but for what no test looks at: no autoscaler, nobody who hands output to drivers, no workers
-in stock, and jobs whose variables are set by `ray_shim/setup_worker.py`. Heads that the product starts are all Ray's.
+Their heads lack what no test looks at: an autoscaler, who hands output to drivers, and workers in stock.
 A watchman ends what is left when the tests are killed themselves.
 """
 
@@ -26,14 +25,13 @@ import pytest
 from merlin_es import processes
 from merlin_es.errors import HeadFailed
 from merlin_es.ports import Head, Wanted
-from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_processes
+from merlin_es.ray_adapter.heads import LocalHeads, head_processes
 from merlin_es.ray_adapter.tcp_ports import free_port
 
 ENOUGH_FOR_ALL_TESTS = (
     *("--num-cpus=8", "--object-store-memory=100000000", "--no-monitor", "--include-log-monitor=false"),
     '--system-config={"prestart_worker_first_driver": false}',
 )
-SHIM = Path(__file__).parent / "ray_shim" / "setup_worker.py"
 GONE_LIMIT_S = 20.0
 RESTARTS_MAX = 3
 """A head that has much to remember takes longer than Ray itself waits for it, where others keep the machine busy."""
@@ -92,7 +90,7 @@ class OwnHead(RunningHead):
 def ray_head() -> Iterator[RunningHead]:
     """Give the head that all tests share; it is not to be stopped or harmed."""
     with watched_directory() as directory:
-        running = RunningHead(cheap_heads(directory), free_place(directory))
+        running = RunningHead(LocalHeads(ENOUGH_FOR_ALL_TESTS), free_place(directory))
         try:
             yield running
         finally:
@@ -106,30 +104,12 @@ def own_head() -> Iterator[Callable[..., OwnHead]]:
 
         def start(*, durable: bool = False, job_start_timeout_s: int | None = None) -> OwnHead:
             directory = stack.enter_context(watched_directory())
-            own = OwnHead(cheap_heads(directory, job_start_timeout_s), free_place(directory, durable=durable))
+            heads = LocalHeads(ENOUGH_FOR_ALL_TESTS, job_start_timeout_s=job_start_timeout_s)
+            own = OwnHead(heads, free_place(directory, durable=durable))
             stack.callback(own.stop)
             return own
 
         yield start
-
-
-def cheap_heads(directory: Path, job_start_timeout_s: int | None = None) -> LocalHeads:
-    """Give what starts heads for tests, by a program in `directory` that is `ray` with another shim."""
-    program = directory / "bin" / "ray"
-    program.parent.mkdir()
-    program.write_text(_RAY.format(python=sys.executable, bin=find_ray().parent, shim=SHIM))
-    program.chmod(0o755)
-    return LocalHeads(ENOUGH_FOR_ALL_TESTS, job_start_timeout_s=job_start_timeout_s, ray=program)
-
-
-_RAY = """#!{python}
-import functools, os, sys
-from ray._private.parameter import RayParams
-os.environ["PATH"] = os.pathsep.join(["{bin}", *os.environ["PATH"].split(os.pathsep)[1:]])
-RayParams.__init__ = functools.partialmethod(RayParams.__init__, setup_worker_path="{shim}")
-from ray.scripts.scripts import main
-sys.exit(main())
-"""
 
 
 def free_place(directory: Path, *, durable: bool = False) -> Wanted:

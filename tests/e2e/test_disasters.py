@@ -14,11 +14,11 @@ import pytest
 
 from merlin_es import bootstrap, processes
 from merlin_es.commands import StartLocal
-from merlin_es.ray_adapter.heads import find_ray, head_processes
+from merlin_es.ray_adapter.heads import LocalHeads, find_ray, head_processes
 from projections.layout import CLUSTER
 from tests.conftest import Figure
 from tests.e2e.lab import Lab, until, with_token
-from tests.ray_cluster import OwnHead, RunningHead, cheap_heads, free_place, watched_directory
+from tests.ray_cluster import ENOUGH_FOR_ALL_TESTS, OwnHead, RunningHead, free_place, watched_directory
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -29,7 +29,7 @@ OwnLab = Callable[..., tuple[Lab, OwnHead]]
 def spoilt_head() -> Iterator[OwnHead]:
     """Give a head to those that let it live: what they do to it is over when they are."""
     with watched_directory() as directory:
-        head = OwnHead(cheap_heads(directory), free_place(directory))
+        head = OwnHead(LocalHeads(ENOUGH_FOR_ALL_TESTS), free_place(directory))
         try:
             yield head
         finally:

@@ -18,13 +18,14 @@ from typing import NamedTuple
 import pytest
 
 from eventlog import Event, FileLog
+from merlin_es.ray_adapter.heads import LocalHeads
 from projections.layout import StateLayout, run_record_path, run_stream
 from tests.conftest import Figure
 from tests.e2e import stories
 from tests.e2e.stories import PLAIN, RECONCILERS_DIE, SUBMITTER_DIES, Recorded
 from tests.e2e.test_targetgen_on_ray import Workshop
 from tests.mutants import Line, Mutant
-from tests.ray_cluster import OwnHead, RunningHead, cheap_heads, free_place, watched_directory
+from tests.ray_cluster import ENOUGH_FOR_ALL_TESTS, OwnHead, RunningHead, free_place, watched_directory
 from tests.recorder import newest, place_of, prove, recording, seq_of
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
@@ -72,7 +73,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, ray_head: RunningHead) ->
         others: list[Recorded] = []
 
         def on_a_head_that_dies() -> None:
-            head = OwnHead(cheap_heads(directory), free_place(directory))
+            head = OwnHead(LocalHeads(ENOUGH_FOR_ALL_TESTS), free_place(directory))
             stack.callback(head.stop)
             others.append(Recorded(top / "other", kept, head.dashboard_url, head.token_path))
             stories.cluster_dies(others[0], head)

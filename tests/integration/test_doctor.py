@@ -53,10 +53,9 @@ OTHER = "saturn-20261123071351-00000002"
 
 
 @pytest.fixture
-def tmp_path() -> Iterator[Path]:
+def tmp_path(disk_path: Path) -> Path:
     """Give a directory on a disk: where all is lost when the host restarts, the doctor says so."""
-    with tempfile.TemporaryDirectory() as directory:
-        yield Path(directory)
+    return disk_path
 
 
 def live(books: Books) -> None:

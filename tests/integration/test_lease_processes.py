@@ -106,16 +106,16 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_of_sixteen_processes_on_one_key_one_holds_it_and_all_in_their_order(tmp_path: Path, figure: Figure) -> None:
-    counts = run_all(holders.take_turns, tmp_path, TURNS)
+def test_of_sixteen_processes_on_one_key_one_holds_it_and_all_in_their_order(disk_path: Path, figure: Figure) -> None:
+    counts = run_all(holders.take_turns, disk_path, TURNS)
     assert None not in counts
-    grants, doubles, disorders = judged(tmp_path)
+    grants, doubles, disorders = judged(disk_path)
     assert grants == sum(counts) == PROCESSES * TURNS
     assert (doubles, disorders) == (0, 0)
-    parts, twice = shares(tmp_path)
+    parts, twice = shares(disk_path)
     assert twice == 0, "somebody had the key twice while somebody else stood in line for it"
     assert len(parts) == PROCESSES  # How even these are depends on how long the machine keeps who out of line.
-    assert not leases_of(tmp_path).state().leases
+    assert not leases_of(disk_path).state().leases
     figure(
         f"{PROCESSES} processes, real fdatasync: {grants} grants, {doubles} double, {disorders} out of order, "
         f"Jain {jain(parts):.4f}"
