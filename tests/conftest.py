@@ -38,14 +38,6 @@ def can_be_used(place: Path) -> bool:
     return shutil.disk_usage(place).free >= ENOUGH_BYTES and not os.statvfs(place).f_flag & os.ST_NOEXEC
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have those on Ray that do not share its head run beside those that do: these must be on one worker."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") and "ray_head" not in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("own"))
-
-
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name a long value by its beginning and its length."""
     if not isinstance(val, str | bytes) or len(val) <= ID_LENGTH_MAX:

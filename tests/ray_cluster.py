@@ -1,9 +1,9 @@
 """Which Ray clusters do the tests run on?
 
 `ray_head` is one that they share and that nobody may harm; `own_head` starts one for a single test to destroy. Both
-need a few seconds and some memory, so every test that uses them is marked `pytest.mark.xdist_group("ray")`: all that
-share the head run on one worker, and `tests/conftest.py` gives the others to a second one.
-Their heads lack what no test looks at: an autoscaler, who hands output to drivers, and workers in stock.
+need a few seconds and some memory, so every test that uses them is marked `pytest.mark.xdist_group("ray")`: they
+take turns on one worker, as two at once have the machine thrash. Their heads lack what no test looks at: an
+autoscaler, who hands output to drivers, and workers in stock.
 A watchman ends what is left when the tests are killed themselves.
 """
 

@@ -35,6 +35,7 @@ BUDGETS: Sequence[Budget] = (
     Budget("`merlin ray jobs status`, `list`, `reserve`", "runs", "`jobs status` against a bare app"),
     Budget("`merlin ray jobs status`, `list`, `reserve`", "runs", "`jobs list` against a bare app"),
     Budget("`merlin ray jobs status`, `list`, `reserve`", "leases", "`resources reserve` against a bare app"),
+    Budget("`merlin ray jobs status`, `list`, `reserve`", "runs", "`events` of a run against a bare app"),
     Budget("memory of a fold or verify", "log", "peak memory of verify, # times the log"),
     Budget("memory of a fold or verify", "log", "peak memory of fold, # times the log"),
     Budget("reserve + release of a lease", "leases", "reserve and release by # processes on one key"),
