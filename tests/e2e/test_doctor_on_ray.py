@@ -22,7 +22,7 @@ def test_jobs_without_a_run_are_told_from_those_of_runs_and_of_others(lab: Lab) 
     try:
         [cluster], [jobs] = found(lab, "cluster"), found(lab, "jobs")
         assert (cluster.severity, jobs.severity) == ("fine", "fine")
-        assert jobs.what.startswith("1 jobs")
+        assert jobs.what.startswith("1 job ")
         shutil.move(lab.root / "runs" / run_id, lab.top / "kept")
         [orphan] = found(lab, "jobs")
         assert f"RUNNING of {run_id}, which has no run here" in orphan.what

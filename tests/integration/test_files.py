@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from eventlog import Corrupt, Disk, FileLog, Head, Invalid, Locked, MemoryLog, quiet
+from eventlog import Corrupt, Disk, FileLog, Head, Invalid, Locked, MemoryLog, Vanished, quiet
 from projections import files, fresh
 from projections.events import run as r
 from projections.files import NotPublished, Publisher, Verdict, rebuild
@@ -119,7 +119,8 @@ def test_what_a_publisher_knows_is_not_believed_when_the_log_is_another_one(book
     shutil.copy(other.log.path(STREAM), books.log.path(STREAM))
     assert status(books.publisher.run(RUN)) == "requested"
     books.log.path(STREAM).unlink()
-    assert books.publisher.run(RUN) is None
+    with pytest.raises(Vanished):
+        books.publisher.run(RUN)
 
 
 def status(record: RunRecord | None) -> str | None:
