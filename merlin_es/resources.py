@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -523,6 +524,11 @@ def check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 def this_process() -> Process:
     """Name the process that asks."""
-    process = identify(os.getpid())
+    return _process(os.getpid())
+
+
+@cache
+def _process(pid: int) -> Process:
+    process = identify(pid)
     assert process is not None  # noqa: S101  it runs this very line
     return Process(process.pid, process.started, process.boot_id)
