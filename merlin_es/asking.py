@@ -23,17 +23,19 @@ _READ_BYTES: Final = 1 << 16
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What somebody wants to stand in line for, and who it is."""
+    """What somebody wants to stand in line for, who it is, and through which door it comes."""
 
     actor: str
     command: Reserve
+    door: str
 
 
 class GiveBack(msgspec.Struct, frozen=True):
-    """Which lease somebody gives back, and the bell at which it is told what came of it."""
+    """Which lease somebody gives back, through which door, and the bell at which it is told what came of it."""
 
     lease_id: str
     caller: Caller
+    door: str
     bell: str
 
 

@@ -58,11 +58,11 @@ class Desk(msgspec.Struct):
 
     def wishes(self) -> list[Asked]:
         """Take only what has time: who wants to stand in line."""
-        return [Asked(wish.actor, self._claim(wish)) for wish in self.asking.wishes.empty()]
+        return [Asked(wish.actor, wish.door, self._claim(wish)) for wish in self.asking.wishes.empty()]
 
     def returns(self) -> list[Asked]:
         """Take only what has none: who gives something back."""
-        return [Asked(each.caller.by, self._return(each), each) for each in self.asking.returns.empty()]
+        return [Asked(each.caller.by, each.door, self._return(each), each) for each in self.asking.returns.empty()]
 
     def is_asked(self) -> bool:
         """Tell whether somebody has asked for anything."""

@@ -217,7 +217,9 @@ class Leases(msgspec.Struct):
     def _ask_to_give_back(self, lease_id: str, caller: Caller) -> Lease | None:
         """Have a lease given back by whoever has a turn; nothing where that is refused, or not heard of soon."""
         with self.desk.bells.one() as bell:
-            if not bell.name or not self.desk.asking.returns.put(GiveBack(lease_id, caller, bell.name)):
+            if not bell.name or not self.desk.asking.returns.put(
+                GiveBack(lease_id, caller, self.turns.door, bell.name)
+            ):
                 return None
             self._serve()
             ring = heard(bell.wait(ASKED_S))
@@ -234,7 +236,7 @@ class Leases(msgspec.Struct):
     def _ask(self, command: Reserve, ringing: Bell, limit_s: float | None) -> bool:
         """Ask whoever has a turn to be put in line."""
         asks = command.waiter is not None and ringing.name and (limit_s is None or limit_s > ASKED_S)
-        if asks and self.desk.asking.wishes.put(Wish(self.actor, command)):
+        if asks and self.desk.asking.wishes.put(Wish(self.actor, command, self.turns.door)):
             self._serve()
             return True
         return False

@@ -62,6 +62,7 @@ class Asked(Struct, frozen=True):
     """What somebody wants to have decided who does not take a turn itself, and what it gives back, if it does that."""
 
     actor: str
+    door: str
     decide: Decide
     gives: GiveBack | None = None
 
@@ -143,12 +144,12 @@ class Turns:
         self, log: eventlog.FileLog, root: Path, disk: eventlog.Disk, actor: str, door: str, others: Others
     ) -> None:
         self.actor = actor
+        self.door = door
         self.stay_s, self.stay_max_s = STAY_S, STAY_MAX_S
         self._others = others
         self._log = log
         self._root = root
         self._disk = disk
-        self._door = door
         self._path = log.path(RESOURCES)
         self._checkpoint = Checkpoint(root)
         self._lock_path = resources_path(root) / "turn.lock"
@@ -278,7 +279,7 @@ class Turns:
         for _ in range(CONFLICTS_MAX):
             others, refusal = len(draft.said), None
             try:
-                draft.add(self.actor, decide)
+                draft.add(self.actor, self.door, decide)
             except MerlinError as error:
                 refusal = error
             if not is_sure and (refusal or not draft.said):  # Else the append sees whether this is where the log ends.
@@ -294,8 +295,8 @@ class Turns:
             if not draft.said:
                 self._others.tell(Outcome(draft.before, draft.before, draft.asked))
                 return Turn(draft.before, head, before=head)
-            events = tuple(event for _, event in draft.said)
-            recorded = [event.recorded_by(actor, self._door) for actor, event in draft.said]
+            events = tuple(event for _, _, event in draft.said)
+            recorded = [event.recorded_by(actor, door) for actor, door, event in draft.said]
             reach("lease.append.before")
             try:
                 appended = self._log.append(RESOURCES, recorded, expected=head, key=key)
@@ -417,7 +418,7 @@ class _Draft:
     def __init__(self, state: Resources, asked: Sequence[Asked] = ()) -> None:
         self.before = state
         self.asked: list[Asked] = []
-        self.said: list[tuple[str, LeaseEvent]] = []
+        self.said: list[tuple[str, str, LeaseEvent]] = []
         self._state = state
         self._folded = 0
         self.ask(asked)
@@ -427,16 +428,16 @@ class _Draft:
         for each in asked:
             self.asked.append(each)
             with suppress(MerlinError):
-                self.add(each.actor, each.decide)
+                self.add(each.actor, each.door, each.decide)
 
-    def add(self, actor: str, decide: Decide) -> None:
+    def add(self, actor: str, door: str, decide: Decide) -> None:
         """Decide one thing more."""
         if decide is _nothing:
             return
-        for number, (who, event) in enumerate(self.said[self._folded :], self._folded + 1):
+        for number, (who, _, event) in enumerate(self.said[self._folded :], self._folded + 1):
             self._state = LEASE_PROJECTION.evolve(self._state, Recorded(DRAFTED + number, _NOW, who, "", event))
         self._folded = len(self.said)
-        self.said += [(actor, event.checked()) for event in decide(self._state)]
+        self.said += [(actor, door, event.checked()) for event in decide(self._state)]
 
 
 _all: weakref.WeakSet[Turns] = weakref.WeakSet()

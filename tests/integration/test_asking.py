@@ -51,11 +51,12 @@ def test_what_was_asked_is_in_the_append_of_the_release_in_its_order_and_by_its_
     leases = leases_of(tmp_path, sync=False)
     held = leases.reserve(wish("ada", "slot0", waits=False))
     for owner in ("bob", "eve"):
-        assert leases.desk.asking.wishes.put(Wish(f"{owner}@lab", asked(owner)))
+        assert leases.desk.asking.wishes.put(Wish(f"{owner}@lab", asked(owner), "agent"))
     give_back(leases, held)
     *_, first, second, released, granted = LEASE_PROJECTION.codec.decode(leases.log.read(RESOURCES))
     assert [type(each.event) for each in (released, granted)] == [e.LeaseReleased, e.LeaseGranted]
     assert [each.actor for each in (first, second, released)] == ["bob@lab", "eve@lab", "ada@lab"]
+    assert [each.door for each in (first, second, released, granted)] == ["agent", "agent", "cli", "cli"]
     assert {event.batch for event in list(leases.log.read(RESOURCES))[-4:]} == {f"{k}/4" for k in (1, 2, 3, 4)}
     [lease], [claim] = leases.state().leases.values(), leases.state().claims.values()
     assert (lease.owner, lease.actor, claim.owner) == ("bob", "bob@lab", "eve")
@@ -234,7 +235,7 @@ class Crowd:
         if self.late:
             self.late -= 1
         declared = e.ResourceDeclared(key="slot0", labels={}, description=f"{next(self._numbers)}")
-        return [Asked("crowd", lambda _: (declared,))]
+        return [Asked("crowd", "cli", lambda _: (declared,))]
 
     def wishes(self) -> list[Asked]:
         """Take what has time: nothing has."""
@@ -287,8 +288,8 @@ def test_a_wish_that_has_to_be_refused_spoils_nobodys_turn(tmp_path: Path) -> No
     held = leases.reserve(wish("ada", "slot0", waits=False))
     leases.reserve(wish("ada", "gone", waits=False))
     leases.set_status("gone", "retire", "sold")
-    assert leases.desk.asking.wishes.put(Wish("bob@lab", wish("bob", "gone")))
-    assert leases.desk.asking.wishes.put(Wish("eve@lab", asked("eve")))
+    assert leases.desk.asking.wishes.put(Wish("bob@lab", wish("bob", "gone"), "cli"))
+    assert leases.desk.asking.wishes.put(Wish("eve@lab", asked("eve"), "cli"))
     give_back(leases, held)
     holder = leases.state().holder("slot0")
     assert holder is not None
@@ -301,7 +302,7 @@ def test_a_wish_that_could_be_torn_is_not_put_into_the_pipe(tmp_path: Path) -> N
     leases = bootstrap.leases(settings)
     leases.take()
     assert not leases.desk.asking.wishes.put(
-        Wish("bob@lab", wish("bob", *(f"a-key-with-a-long-name-{n:06}" for n in range(200))))
+        Wish("bob@lab", wish("bob", *(f"a-key-with-a-long-name-{n:06}" for n in range(200))), "cli")
     )
     assert leases.desk.asking.wishes.empty() == []
 
