@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -15,6 +16,8 @@ pytest_plugins = ["tests.ray_cluster"]
 
 Figure = Callable[[str], None]
 ID_LENGTH_MAX = 80
+WORKER_GROUP = re.compile(r"@\w+$")
+"""What xdist puts behind the id of a test that is of a group, by which no test is found."""
 MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 4 * 2**30
 """Tests write and sync small files all the time, and none cuts the power, which is what a disk is slow for."""
@@ -64,7 +67,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     noted = os.environ.get("CHECK_FAILED_TESTS")
     if noted and report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
         names = Path(noted).read_text().splitlines()
-        Path(noted).write_text("".join(f"{name}\n" for name in dict.fromkeys([*names, report.nodeid])))
+        failed = WORKER_GROUP.sub("", report.nodeid)
+        Path(noted).write_text("".join(f"{name}\n" for name in dict.fromkeys([*names, failed])))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

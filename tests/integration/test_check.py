@@ -18,12 +18,15 @@ from tests.conftest import pytest_runtest_logreport
 """
 TESTS = """
 from pathlib import Path
+import pytest
 
 def test_it_holds():
     pass
 
-def test_it_holds_the_second_time():
-    met = Path("met")
+@pytest.mark.xdist_group("slow")
+@pytest.mark.parametrize("name", ["met@home"])
+def test_it_holds_the_second_time(name):
+    met = Path(name)
     was_met = met.exists()
     met.touch()
     assert was_met
@@ -38,7 +41,7 @@ from pathlib import Path
 import check
 import environment
 environment.ROOT = Path.cwd()
-check.PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "xdist"]
+check.PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "--numprocesses=2", "--dist=loadgroup"]
 sys.exit(check.test([]))
 """
 
@@ -60,7 +63,7 @@ def test_what_fails_once_and_holds_alone_is_named(tmp_path: Path) -> None:
     done = checked(tmp_path, TESTS)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-2:] == [
-        "check: unsteady, mend it: test_0.py::test_it_holds_the_second_time",
+        "check: unsteady, mend it: test_0.py::test_it_holds_the_second_time[met@home]",
         "check: all passed",
     ]
 
