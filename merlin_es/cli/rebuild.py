@@ -43,7 +43,8 @@ def rebuild(
     check = check or is_dry_run(context)
     where = settings(context)
     ledger = bootstrap.ledger(where)
-    verdicts = list(watched("rebuilding", rebuilt(ledger.log, where.state_root, check=check), quiet=quiet))
+    compared = rebuilt(ledger.log, where.state_root, check=check, disk=ledger.publisher.disk)
+    verdicts = list(watched("rebuilding", compared, quiet=quiet))
     if not check:
         try:
             ledger.index.rebuild()
