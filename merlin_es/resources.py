@@ -473,9 +473,9 @@ class Leases(msgspec.Struct):
         if state.is_watched and self.files.are_new(PUBLISH_EVERY_S):
             return
         try:
-            if turn and turn.before and self.files.publish_turn(turn.before, turn.state, head, turn.touched):
-                return
-            while self.files.publish(head):
+            is_published = turn and turn.before and self.files.publish_turn(turn.before, turn.state, head, turn.touched)
+            while is_published or self.files.publish(head):
+                is_published = False
                 kept = self.turns.kept()
                 if kept is None or kept[1].seq <= head.seq or kept[0].is_watched:
                     return

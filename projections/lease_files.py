@@ -80,14 +80,16 @@ class LeaseFiles:
             return True
 
     def publish_all(self) -> None:
-        """Compare every file with the log, and write those that differ."""
-        with quiet(StateLayout(self._root).path(RESOURCES), LOCK_LIMIT_S) as fd:
-            if fd is None:
-                return
-            self._disk.sync(fd)  # Whoever wrote the last event may have died before its sync.
-            head = self._log.head(RESOURCES)
-        with self._alone(wait=True):
-            self._write_all(head)
+        """Compare every file with the log, and write those that differ.
+
+        Who appends meanwhile does not wait for this, and leaves its files to us.
+        """
+        head = None
+        with self._alone(wait=True):  # From before the head is read: else somebody else may publish more meanwhile.
+            if head := self._durable_head():
+                self._write_all(head)
+        while head and (now := self._durable_head()) and now != head and self.publish(now):
+            head = now
 
     def verdicts(self) -> Iterator[Verdict]:
         """Compare every file with the log. Only what goes on is kept in memory, and the ids of what has ended."""
@@ -164,6 +166,14 @@ class LeaseFiles:
         live[name] = lease_file(lease, at)
         if lease.ended:
             self._write_if_other(name, live.pop(name))
+
+    def _durable_head(self) -> Head | None:
+        """Give the head of the log, all up to it durable; None when there is no log."""
+        with quiet(StateLayout(self._root).path(RESOURCES), LOCK_LIMIT_S) as fd:
+            if fd is None:
+                return None
+            self._disk.sync(fd)  # Whoever wrote the last event may have died before its sync.
+            return self._log.head(RESOURCES)
 
     def _published(self) -> tuple[Resources, Head] | None:
         """Give the state and the head that the files are written up to; None when that cannot be told."""

@@ -11,7 +11,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -32,6 +33,7 @@ from projections.events import lease as e
 from projections.events.base import Recorded
 from projections.files import rebuild
 from projections.layout import RESOURCES, StateLayout, catalog_path, leases_path
+from projections.lease_files import LeaseFiles
 from projections.lease_state import NOTHING, Liveness, Pool, Process, Waiter
 from projections.leases import evolve
 from tests.conftest import Figure
@@ -120,6 +122,37 @@ def test_deleted_files_of_leases_come_back_with_the_same_bytes(tmp_path: Path) -
     assert checked(tmp_path) == {"missing"}
     rebuilt(tmp_path)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("when", ["before it is alone", "before it writes", "when it has written"])
+@pytest.mark.parametrize("publishes", ["all", "its turn"])
+def test_who_publishes_takes_nothing_back_and_leaves_out_nothing_of_those_who_append_meanwhile(
+    tmp_path: Path, when: str, publishes: str
+) -> None:
+    leases, others = leases_at(tmp_path), leases_at(tmp_path)
+    [lease] = others.reserve(wish("bob", "u250"))
+    meanwhile: Iterator[Callable[[], object]] = iter([lambda: others.release(lease.lease_id, fence=lease.fence)])
+
+    class Met(LeaseFiles):
+        @contextmanager
+        def _alone(self, *, wait: bool) -> Iterator[bool]:
+            for release in meanwhile if when == "before it is alone" else ():
+                release()
+            with super()._alone(wait=wait) as alone:
+                for release in meanwhile if when == "before it writes" else ():
+                    release()
+                yield alone
+                for release in meanwhile if when == "when it has written" else ():
+                    release()
+
+    leases.files = Met(leases.log, tmp_path, unsynced(), BOOT)
+    if publishes == "all":
+        leases.files.publish_all()
+    else:
+        leases.reserve(wish("ada", "x60"))
+    assert checked(tmp_path) == {"same"}
+    assert "u250" not in {lease.key for lease in leases.state().leases.values()}
+    assert not [*meanwhile]
 
 
 def test_a_file_that_somebody_edited_is_named_and_one_of_no_lease_is_an_orphan(tmp_path: Path) -> None:
