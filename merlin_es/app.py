@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING
 import eventlog
 from merlin_es.cluster_link import ClusterLink
 from merlin_es.deciders import run as rules
-from merlin_es.driver_logs import DriverLogs
 from merlin_es.errors import NotFound
 from merlin_es.failpoints import reach
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.ports import Host, Witnesses
 from merlin_es.reconciler import Pass, Reconciler
-from merlin_es.redaction import Hidden, Rules, redact
 from merlin_es.settings import Settings
 from merlin_es.submission import Submissions
-from merlin_es.watch import watch
 from projections.artifacts import Artifact
 from projections.events.run import RunEvent
 from projections.run_record import RunRecord
 
 if TYPE_CHECKING:
     from merlin_es.commands import ForkRun, SubmitRun
+    from merlin_es.driver_logs import DriverLogs
     from merlin_es.fetch import Fetched
+    from merlin_es.redaction import Hidden, Rules
 
 WAIT_STEP_S = 0.5
 QUIESCE_S = 7.0
@@ -46,17 +45,17 @@ class Merlin:
     submissions: Submissions
     keeper: Keeper
     witnesses: Witnesses
-    logs: DriverLogs
     blobs: eventlog.BlobStore
     host: Host
-    secrets: Rules
+    secrets: Callable[[], Rules]
 
     def submit(self, command: SubmitRun, *, dry_run: bool = False) -> RunRecord:
         """Record the wish and have Ray take the run; returns as soon as it has, or as nothing more can be done now."""
         from merlin_es import run_ids, wishes
+        from merlin_es.redaction import redact
 
         wishes.check(command)
-        command, hidden = redact(command, self.secrets)
+        command, hidden = redact(command, self.secrets())
         if command.idempotency_key is not None and not dry_run:
             command = run_ids.keyed(
                 self.ledger.log, command, command.idempotency_key, self.settings.actor, self.settings.door
@@ -67,9 +66,10 @@ class Merlin:
     def fork(self, command: ForkRun, *, dry_run: bool = False) -> RunRecord:
         """Do the same with a run that goes on from the past of another one."""
         from merlin_es import wishes
+        from merlin_es.redaction import redact
 
         wishes.check(command.wish)
-        wish, hidden = redact(command.wish, self.secrets)
+        wish, hidden = redact(command.wish, self.secrets())
         command = replace(command, wish=wish)
         self._hide(wish.run_id, hidden, dry_run=dry_run)
         return self._begin(command.wish.run_id, lambda known: rules.fork(command, known), dry_run=dry_run)
@@ -131,6 +131,8 @@ class Merlin:
         unblock: bool = False,
     ) -> None:
         """Look again and again until `stop`."""
+        from merlin_es.watch import watch
+
         active = self.ledger.index.active
         root = self.settings.state_root
         watch(self.reconciler, root, lambda: [run_id for run_id, _ in active()], stop, tell, report, unblock=unblock)
@@ -147,11 +149,16 @@ class Merlin:
 
     def output(self, run_id: str, *, tail: int | None = None) -> Iterator[bytes]:
         """Yield what the driver of the last attempt has written so far."""
-        return self.logs.read(self.ledger.run(run_id), tail=tail)
+        return self._logs().read(self.ledger.run(run_id), tail=tail)
 
     def follow(self, run_id: str, *, tail: int | None = None) -> Iterator[bytes]:
         """Yield what the driver writes, until the run rests."""
-        return self.logs.follow(run_id, self.status, tail=tail)
+        return self._logs().follow(run_id, self.status, tail=tail)
+
+    def _logs(self) -> DriverLogs:
+        from merlin_es.driver_logs import DriverLogs
+
+        return DriverLogs(self.cluster, self.blobs)
 
     def artifacts(self, run_id: str) -> Sequence[Artifact]:
         """Give the artifacts of a run as they were indexed last."""

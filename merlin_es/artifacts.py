@@ -263,7 +263,7 @@ def pages(index: Index) -> tuple[ArtifactsIndexed, ...]:
 
     Where they would not, captured files are kept first, then by name, and `omitted` counts the rest.
     """
-    sizes = {file.name: len(msgspec.json.encode(file.model_dump(mode="json"))) + 1 for file in index.files}
+    sizes = {file.name: len(msgspec.json.encode(file)) + 1 for file in index.files}
     total = len(msgspec.json.encode(index.omitted)) + 1024
     kept = set()
     for file in sorted(index.files, key=lambda file: (not file.captured, file.name)):

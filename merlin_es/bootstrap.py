@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,12 +78,10 @@ def ledger(settings: Settings) -> Ledger:
 
 def build(settings: Settings) -> Merlin:
     """Wire Merlin over a state root."""
-    from merlin_es import run_ids
+    from merlin_es import processes, run_ids
     from merlin_es.app import Merlin
     from merlin_es.cluster_link import ClusterLink
-    from merlin_es.driver_logs import DriverLogs
     from merlin_es.keeper import Keeper
-    from merlin_es.ray_adapter.heads import LocalHeads
     from merlin_es.reconciler import Reconciler
     from merlin_es.run_leases import RunLeases
     from merlin_es.submission import Submissions
@@ -91,12 +89,12 @@ def build(settings: Settings) -> Merlin:
 
     books, here = ledger(settings), host()
     blobs = _blobs(settings)
-    cluster = ClusterLink(books, _server_of, LocalHeads())
+    cluster = ClusterLink(books, _server_of, processes.is_alive)
     witnesses = WitnessFiles(settings.state_root / "runs")
     submissions = Submissions(settings.state_root, blobs, lambda: run_ids.ledger_id(books.log))
-    secrets = secret_rules(settings)
+    secrets = cache(partial(secret_rules, settings))
     keeper = Keeper(settings.state_root, blobs, secrets)
-    run_leases = RunLeases(books, leases_of(books, settings, here))
+    run_leases = RunLeases(books, partial(leases_of, books, settings, here))
     reconciler = Reconciler(books, cluster, witnesses, submissions, keeper, here, run_leases)
     return Merlin(
         settings=settings,
@@ -106,7 +104,6 @@ def build(settings: Settings) -> Merlin:
         submissions=submissions,
         keeper=keeper,
         witnesses=witnesses,
-        logs=DriverLogs(cluster, blobs),
         blobs=blobs,
         host=here,
         secrets=secrets,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from merlin_es.deciders import cluster as rules
 from merlin_es.errors import Unauthorized, Unreachable
 from merlin_es.ledger import Ledger
-from merlin_es.ports import Heads, JobServer, ProcessId, Session
+from merlin_es.ports import JobServer, ProcessId, Session
 from projections.cluster import ClusterRecord
 
 
@@ -23,10 +23,15 @@ class Link:
 class ClusterLink:
     """The way to the cluster of this state root; what is found on the way is recorded in the cluster's log."""
 
-    def __init__(self, ledger: Ledger, connect: Callable[[ClusterRecord], JobServer], heads: Heads) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        connect: Callable[[ClusterRecord], JobServer],
+        is_alive: Callable[[ProcessId], bool],
+    ) -> None:
         self._ledger = ledger
         self._connect = connect
-        self._heads = heads
+        self._is_alive = is_alive
         self._server: tuple[object, JobServer] | None = None
         self._why = ("no_cluster", "")
 
@@ -39,7 +44,7 @@ class ClusterLink:
         try:
             server = self._server_of(record)
             session = server.session()
-            require_ours(record, session, alive=self._is_alive(record))
+            require_ours(record, session, alive=self._has_head(record))
         except (Unreachable, Unauthorized) as error:
             kind = error.kind if isinstance(error, Unreachable) else "unauthorized"
             message = self._explained(record, str(error))
@@ -70,16 +75,16 @@ class ClusterLink:
         return self._server[1]
 
     def _explained(self, record: ClusterRecord, message: str) -> str:
-        if not self._is_alive(record):
+        if not self._has_head(record):
             return (
                 f"the head that was started here (process {record.pid}) is gone: "
                 "`merlin ray cluster start-local` starts it again"
             )
         return message
 
-    def _is_alive(self, record: ClusterRecord) -> bool:
+    def _has_head(self, record: ClusterRecord) -> bool:
         process = process_of(record)
-        return process is None or self._heads.is_alive(process)
+        return process is None or self._is_alive(process)
 
 
 def require_ours(record: ClusterRecord, session: Session, *, alive: bool) -> None:

@@ -14,7 +14,7 @@ from merlin_es.deciders import run as rules
 from merlin_es.errors import NotFound
 from merlin_es.ledger import Ledger
 from projections import proving
-from projections.events.base import UnknownEvent
+from projections.events.recorded import UnknownEvent
 from projections.layout import CLUSTER, LEDGER, RESOURCES, SUBMISSIONS, is_run_id, run_id_of, run_stream
 from projections.projection import projection_of
 from projections.registry import Noted

@@ -30,7 +30,7 @@ from merlin_es.bundle import BadBundle, Manifest, Member
 from merlin_es.errors import Refused
 from merlin_es.failpoints import reach
 from merlin_es.ledger import Ledger
-from projections.events.base import UnknownEvent
+from projections.events.recorded import UnknownEvent
 from projections.layout import StateLayout, is_run_id, run_stream
 from projections.projection import RUN_PROJECTION, Files
 from projections.run_record import RunRecord

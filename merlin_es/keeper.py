@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 import eventlog
 from merlin_es import waiting
 from merlin_es.errors import ClusterError
 from merlin_es.failpoints import reach
 from merlin_es.ports import JobServer
-from merlin_es.redaction import Rules
-from merlin_es.vault import Vault
 from projections.cluster import ClusterRecord
 from projections.events.run import ArtifactsIndexed, LogsCaptured, Outcome, RunEvent
 from projections.run_record import Attempt, RunRecord
 
+if TYPE_CHECKING:
+    from merlin_es.redaction import Rules
+
 
 @dataclass(frozen=True)
 class Keeper:
-    """Keeps the driver's output and the index of the artifacts."""
+    """Keeps the driver's output and the index of the artifacts; `secrets` gives the rules on what is one."""
 
     state_root: Path
     blobs: eventlog.BlobStore
-    secrets: Rules = field(default_factory=Rules)
+    secrets: Callable[[], Rules]
 
     def keep(
         self, record: RunRecord, events: Sequence[RunEvent], server: JobServer | None, cluster: ClusterRecord
@@ -45,12 +49,14 @@ class Keeper:
         if event.type not in ("run.completed", "run.failed") or record.cancel_requested_at:
             return event
         said = waiting.advice(record.request.workflow, record.request.target_dir)
-        return event.model_copy(update={"message": said}) if said else event
+        return msgspec.structs.replace(event, message=said) if said else event
 
     def rules_of(self, record: RunRecord) -> Rules:
         """Give the rules on what is a secret, with those of the run itself."""
+        from merlin_es.vault import Vault
+
         hidden = Vault(self.state_root).get(record.run_id) if record.request.redacted else None
-        return self.secrets.knowing(hidden.env) if hidden else self.secrets
+        return self.secrets().knowing(hidden.env) if hidden else self.secrets()
 
     def without_secrets(self, record: RunRecord, event: RunEvent) -> RunEvent:
         """Give an outcome without what Ray quotes of the output, where that is a secret."""
@@ -59,7 +65,9 @@ class Keeper:
         rules = self.rules_of(record)
         said = {name: text for name in ("message", "ray_message") if (text := getattr(event, name))}
         cleaned = {name: clean for name, text in said.items() if (clean := rules.clean(text)) != text}
-        return event.model_copy(update={**cleaned, "redacted": (*event.redacted, *cleaned)}) if cleaned else event
+        if not cleaned:
+            return event
+        return msgspec.structs.replace(event, **cleaned, redacted=(*event.redacted, *cleaned))
 
     def logs(self, attempt: Attempt, server: JobServer | None, cluster: ClusterRecord, rules: Rules) -> LogsCaptured:
         """Store the driver's output, without secrets; where nobody has it any more, say so."""

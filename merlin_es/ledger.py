@@ -14,8 +14,8 @@ from merlin_es.errors import MerlinError, NotFound, Refused
 from merlin_es.failpoints import reach
 from merlin_es.registry import Registry
 from projections.cluster import ClusterRecord
-from projections.events.base import DomainEvent
 from projections.events.cluster import ClusterEvent
+from projections.events.fact import Fact
 from projections.events.run import RunEvent
 from projections.files import Publisher
 from projections.fresh import read_record
@@ -117,7 +117,7 @@ class Ledger:
         self,
         stream: str,
         load: Callable[[str], tuple[S, eventlog.Head]],
-        decide: Callable[[S], Sequence[DomainEvent]],
+        decide: Callable[[S], Sequence[Fact]],
         *,
         corr: str | None,
         cause: int | None = None,
@@ -125,7 +125,7 @@ class Ledger:
     ) -> S:
         for _ in range(CONFLICTS_MAX):
             state, head = load(stream)
-            events = decide(state)
+            events = [event.checked() for event in decide(state)]
             if not events:
                 return state
             recorded = [event.recorded_by(self.actor, self.door, corr=corr, cause=cause) for event in events]

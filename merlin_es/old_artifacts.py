@@ -35,7 +35,10 @@ def pages(command: ImportRun, listed: Sequence[Artifact]) -> tuple[ArtifactsImpo
     in_order = tuple(sorted(files.values(), key=lambda file: file.name))
     index = artifacts.Index(in_order, artifacts.bounded(omitted))
     return tuple(
-        ArtifactsImported(**page.model_dump(exclude={"type"}), indexed_at=indexed_at) for page in artifacts.pages(index)
+        ArtifactsImported(
+            page=page.page, pages=page.pages, files=page.files, omitted=page.omitted, indexed_at=indexed_at
+        )
+        for page in artifacts.pages(index)
     )
 
 

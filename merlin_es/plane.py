@@ -17,7 +17,7 @@ from merlin_es.moments import last_by
 from merlin_es.past import Past
 from merlin_es.waiting import WORKFLOW
 from projections.cluster import NOT_STARTED, ClusterRecord
-from projections.events.base import UnknownEvent
+from projections.events.recorded import UnknownEvent
 from projections.index import Index, RunRow
 from projections.layout import CLUSTER, RESOURCES, run_stream
 from projections.lease_state import Resources

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import eventlog
 from merlin_es.cluster_link import ClusterLink, Link
@@ -27,13 +28,15 @@ from merlin_es.failpoints import reach
 from merlin_es.keeper import Keeper
 from merlin_es.ledger import Ledger
 from merlin_es.ports import Host, RayJob, RayNode, Witnesses
-from merlin_es.resources import Leases
 from merlin_es.run_leases import RunLeases
 from merlin_es.steps import Steps
 from merlin_es.submission import RUN, Submissions, adopted_from, is_imported
 from projections.events.run import RunEvent
 from projections.layout import RESOURCES, run_id_of
 from projections.run_record import TERMINAL, Attempt, RunRecord
+
+if TYPE_CHECKING:
+    from merlin_es.resources import Leases
 
 LIST_EVERY_S = 30.0
 """How often Ray's whole list is read, to find what the ledger does not know of."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import secrets
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,90}")
 
 def new_run_id(target: str, now: str) -> str:
     """Give a new id for a run of `target`; `now` is ISO 8601, UTC."""
-    return _run_id(target, now, secrets.token_hex(4))
+    return _run_id(target, now, os.urandom(4).hex())
 
 
 def check_target(target: str) -> str:

@@ -9,31 +9,38 @@ the run has ended is on its own stream, and whoever looks at the resources next 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 import eventlog
-from merlin_es.deciders import lease, run
+from merlin_es.deciders import run
 from merlin_es.errors import Unsatisfiable
 from merlin_es.failpoints import reach
-from merlin_es.lease_commands import Reserve
 from merlin_es.ledger import Ledger
-from merlin_es.resources import Leases
 from projections.events.run import RunEvent
 from projections.lease_state import Liveness, Resources
 from projections.lease_wish import Bound
 from projections.run_record import RunRecord, Tenancy
 
+if TYPE_CHECKING:
+    from merlin_es.deciders import lease
+    from merlin_es.resources import Leases
+
 Decide = Callable[[RunRecord], tuple[RunEvent, ...]]
 AGAIN: Final = "it no longer holds what it was granted"
 
 
-@dataclass(frozen=True)
 class RunLeases:
-    """The leases of runs."""
+    """The leases of runs; `open_leases` opens the resources, once a run has to do with them."""
 
-    ledger: Ledger
-    leases: Leases
+    def __init__(self, ledger: Ledger, open_leases: Callable[[], Leases]) -> None:
+        self.ledger = ledger
+        self._open_leases = open_leases
+
+    @cached_property
+    def leases(self) -> Leases:
+        """The resources, which runs hold too."""
+        return self._open_leases()
 
     def advance(self, record: RunRecord) -> RunRecord:
         """Take the next step of a run that has to do with leases; gives the run as it is then."""
@@ -78,6 +85,9 @@ class RunLeases:
 
     def _queue(self, record: RunRecord, tenancy: Tenancy) -> Resources:
         """Have the claim of a run in line, once for ever."""
+        from merlin_es.deciders import lease
+        from merlin_es.lease_commands import Reserve
+
         wish = Reserve(
             claim_id=tenancy.claim_id,
             owner=tenancy.wish.owner,

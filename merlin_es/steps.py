@@ -14,7 +14,6 @@ from merlin_es.errors import JobExists, MerlinError, Rejected, Unauthorized, Unr
 from merlin_es.failpoints import reach
 from merlin_es.ledger import Ledger
 from merlin_es.ports import Host, RayJob, Witnesses
-from merlin_es.redaction import needed
 from merlin_es.submission import ATTEMPT, RUN, Submissions
 from projections.events.run import RunEvent, RunSubmitted, SubmissionFailed
 from projections.run_record import Attempt, RunRecord
@@ -101,6 +100,8 @@ class Steps:
 
     def _forgotten(self, record: RunRecord) -> str | None:
         """Say which secrets of a run are needed and gone, and what to do; None where all is there."""
+        from merlin_es.redaction import needed
+
         places = needed(record.request.redacted or ())
         vault = self.submissions.vault
         if not places or vault.get(record.run_id) is not None:
@@ -123,7 +124,7 @@ class Steps:
         return SubmissionFailed(attempt=attempt.number, http_status=500, message=message)
 
     def _submitted(self, attempt: Attempt, link: Link, how: str) -> RunSubmitted:
-        return RunSubmitted.model_validate(
+        return RunSubmitted.made_of(
             {
                 "attempt": attempt.number,
                 "submission_id": attempt.submission_id,

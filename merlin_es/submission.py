@@ -9,19 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 import eventlog
-from merlin_es import entrypoint as wrapper
 from merlin_es.cluster_link import Link
-from merlin_es.lease_variables import variables
 from merlin_es.ports import JobServer, RayJob, Submission
-from merlin_es.redaction import needed, pointer
-from merlin_es.vault import VARIABLE, Vault
-from merlin_es.witness import entrypoint
 from projections.events.run import RunAdopted
 from projections.run_record import Attempt, RunRecord
+
+if TYPE_CHECKING:
+    from merlin_es.vault import Vault
 
 LEDGER, RUN, ATTEMPT, SPEC, HELPER = "merlin_ledger", "merlin_run", "merlin_attempt", "merlin_spec", "merlin_helper"
 """The metadata of every job of ours."""
@@ -64,10 +63,16 @@ class Submissions:
     @cached_property
     def vault(self) -> Vault:
         """What is hidden of the runs."""
+        from merlin_es.vault import Vault
+
         return Vault(self.state_root)
 
     def entrypoint(self, record: RunRecord, attempt: int) -> str:
         """Give what `/bin/sh -c` will run: the wrapper, kept by its digest, around the command as it was asked."""
+        from merlin_es import entrypoint as wrapper
+        from merlin_es.redaction import needed
+        from merlin_es.witness import entrypoint
+
         digest = self.blobs.put_file(Path(wrapper.__file__))
         request = record.request
         return entrypoint(
@@ -124,6 +129,10 @@ class Submissions:
         return job.metadata.get(LEDGER) == self.ledger_id and RUN in job.metadata and HELPER not in job.metadata
 
     def _environment(self, record: RunRecord) -> dict[str, str]:
+        from merlin_es.lease_variables import variables
+        from merlin_es.redaction import needed, pointer
+        from merlin_es.vault import VARIABLE
+
         request = record.request
         ours = {
             "MERLIN_RUN_ID": record.run_id,

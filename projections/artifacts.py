@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from projections.events.base import Recorded
+from projections.events.recorded import Recorded
 from projections.events.run import (
     ArtifactsImported,
     ArtifactsIndexed,

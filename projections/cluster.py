@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal, assert_never
 
-from projections.events.base import Recorded
 from projections.events.cluster import (
     ClusterAttached,
     ClusterCheckpointed,
@@ -21,6 +20,7 @@ from projections.events.cluster import (
     StartRequested,
     StopRequested,
 )
+from projections.events.recorded import Recorded
 
 ClusterStatus = Literal["unavailable", "not_started", "active", "stopped", "error", "dry_run"]
 CLUSTER_NAME: Final = "merlin-local"

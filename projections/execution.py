@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, assert_never
 
-from projections.events.base import Recorded
 from projections.events.execution import (
     AgentEnded,
     BackendSwitched,
@@ -39,6 +38,7 @@ from projections.events.execution import (
     ValidationEnded,
     WorktreePrepared,
 )
+from projections.events.recorded import Recorded
 from projections.execution_state import (
     Answer,
     Check,

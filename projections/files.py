@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eventlog import Damaged, Disk, Event, EventLog, EventLogError, Head, Layout, NewEvent, NotReadable, quiet
 from eventlog.disk import make_directories, write_all
 from eventlog.frame import origin
 from eventlog.record import Closing
-from projections import proving
 from projections.artifacts import Artifact
 from projections.cluster import ClusterRecord
-from projections.events.base import DomainEvent, UnknownEvent
+from projections.events.fact import Fact
+from projections.events.recorded import UnknownEvent
 from projections.fresh import read_document, stamp_of, stamps
 from projections.index import Index
 from projections.layout import (
@@ -43,10 +43,12 @@ from projections.projection import (
     projection_of,
     run_document,
 )
-from projections.proving import Step
 from projections.run_record import RunRecord
 from projections.statuses import OPEN
 from projections.verdict import Verdict, orphan, verdict_of
+
+if TYPE_CHECKING:
+    from projections.proving import Step
 
 __all__ = ["NotPublished", "Publisher", "Verdict", "rebuild", "rebuild_execution", "stamps"]
 
@@ -175,8 +177,10 @@ class Publisher:
             self._note(run_id, folded, mark)
         return folded
 
-    def closing(self, stream: str, head: Head, new: Sequence[DomainEvent]) -> Closing | None:
+    def closing(self, stream: str, head: Head, new: Sequence[Fact]) -> Closing | None:
         """Give what makes the checkpoint that is due behind an append of `new` on `head`; None where none is."""
+        from projections import proving
+
         kind = proving.kind_of(stream)
         if kind is None or not proving.is_due(head.seq, new):
             return None
@@ -188,12 +192,14 @@ class Publisher:
             last = known[-1] if known else base
             added = proving.steps(projection, [*repairs, *events], last.state if last else projection.origin)
             content = proving.content_of(projection, stream, base, [*known, *added])
-            return kind.model_validate(content).recorded_by("merlin", "ledger", corr=run_id_of(stream))
+            return kind.made_of(content).recorded_by("merlin", "ledger", corr=run_id_of(stream))
 
         return close
 
     def _since_checkpoint(self, stream: str, head: Head) -> tuple[Step | None, list[Step]]:
         """Give the step at the last checkpoint before `head`, or not too long ago, and those after it."""
+        from projections import proving
+
         recent = islice(self._log.read_backwards(stream, head.seq), proving.EVERY) if head.seq else ()
         oldest = max(0, head.seq - proving.EVERY)
         at = next((event.seq for event in recent if event.type == "log.checkpoint"), oldest)
@@ -300,6 +306,8 @@ def _verdicts(
     names: Sequence[str],
 ) -> list[Verdict]:
     """Compare the files of one stream; they are read before the log, which then says at least as much."""
+    from projections import proving
+
     found = {name: _content(root / name) for name in names}
     stamp = stamp_of(read_document(root / names[-1]) or {})
     state, head = projection.origin, origin(stream).head

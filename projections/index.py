@@ -290,7 +290,7 @@ class Index:
         return _Look(run_id, mark, document) if document else self._folded(run_id, mark)
 
     def _folded(self, run_id: str, mark: str) -> _Look:
-        from projections.events.base import UnknownEvent  # Costs pydantic, which most questions never need.
+        from projections.events.recorded import UnknownEvent
         from projections.projection import RUN_PROJECTION, run_document
 
         try:

@@ -1,7 +1,7 @@
 """What does a run want to hold, and what does it hold?
 
-Runs record it, so these are dataclasses, as pydantic takes them. Apart from `lease_state`, since to make a dataclass
-takes longer than to make all the structs there: whoever asks for a lease does not wait for it.
+Runs record it. Apart from `lease_state`, since to make a dataclass takes longer than to make all the structs there:
+whoever asks for a lease does not wait for it.
 """
 
 from __future__ import annotations

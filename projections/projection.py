@@ -10,8 +10,8 @@ from eventlog import Head, Invalid
 from projections import artifacts, cluster, run_record
 from projections.artifacts import ArtifactIndex
 from projections.cluster import NOT_STARTED, ClusterRecord
-from projections.events.base import Recorded
 from projections.events.cluster import CLUSTER_EVENTS, ClusterEvent
+from projections.events.recorded import Recorded
 from projections.events.run import RUN_EVENTS, RunEvent
 from projections.folding import Files as Files
 from projections.folding import Projection as Projection

@@ -15,8 +15,8 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from eventlog import Event, Head
-from projections.events.base import Checkpointed, DomainEvent
 from projections.events.cluster import ClusterCheckpointed
+from projections.events.fact import Checkpointed, Fact
 from projections.events.run import RunCheckpointed, RunImported
 from projections.layout import CLUSTER, run_id_of
 from projections.patch import Json, diff, pointer_of
@@ -82,12 +82,12 @@ class Divergence:
         )
 
 
-def is_due(seq: int, events: Sequence[DomainEvent]) -> bool:
+def is_due(seq: int, events: Sequence[Fact]) -> bool:
     """Tell whether an append of these events behind `seq` is to be closed by a checkpoint."""
     return any(map(_is_end, events)) or seq // EVERY != (seq + len(events) + 1) // EVERY
 
 
-def _is_end(event: DomainEvent) -> bool:
+def _is_end(event: Fact) -> bool:
     return event.type in ENDS or (isinstance(event, RunImported) and event.status in TERMINAL)
 
 
@@ -140,9 +140,9 @@ class Prover:
     def take(self, event: Event, state: Any, head: Head) -> None:  # noqa: ANN401  the state of any projection
         """Take the next event of the log, and what the replay has come to with it."""
         if event.type == "log.checkpoint" and self._steps:
-            kind = kind_of(self._stream)
-            if kind is not None and self.divergence is None:
-                self._compare(kind.model_validate(event.data), event.seq)
+            if kind_of(self._stream) is not None and self.divergence is None:
+                for recorded in self._projection.codec.decode([event]):
+                    self._compare(recorded.event, event.seq)
             last = self._steps[-1]
             self._steps.clear()
             self._steps.append(last)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from projections.events.base import Recorded
+from projections.events.recorded import Recorded
 from projections.events.run import (
     AnomalySeen,
     ArtifactsImported,
@@ -272,7 +272,7 @@ def _begin(event: RunEvent, time: str, seq: int) -> RunRecord | None:
 
 
 def _request(event: Wish, time: str) -> Request:
-    asked = event.model_dump(include=set(Wish.model_fields) - {"type", "redacted"})
+    asked = {name: getattr(event, name) for name in Wish.__struct_fields__ if name != "redacted"}
     return Request(**asked, created_at=time, redacted=event.redacted or None)
 
 

@@ -18,7 +18,7 @@ from merlin_es.ports import Host, ProcessId
 from merlin_es.resources import Leases
 from merlin_es.turns import Turns
 from projections.events import lease as e
-from projections.events.base import Recorded
+from projections.events.recorded import Recorded
 from projections.fresh import stamps
 from projections.layout import StateLayout
 from projections.lease_files import LeaseFiles

@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 
 from merlin_es.deciders.observation import Seen
 from merlin_es.ports import Ended, RayJob, RayStatus, Started, Witness
-from projections.events.base import Recorded
+from projections.events.recorded import Recorded
 from projections.events.run import (
     AttemptFailed,
     CancelRequested,
@@ -72,7 +72,7 @@ def after(record: RunRecord | None, *events: RunEvent, second: float) -> RunReco
 def requested(**wish: object) -> RunRecord:
     """Give a run that somebody wants since second 0."""
     given = {"run_id": RUN, "target": "saturn", "workflow": "bringup", "source": "cli", "command": ("make", "test")}
-    event = RunRequested.model_validate({**given, "workdir": "/srv", "target_dir": "/srv/saturn", **wish})
+    event = RunRequested.made_of({**given, "workdir": "/srv", "target_dir": "/srv/saturn", **wish})
     return after(None, event, second=0)
 
 
@@ -102,13 +102,13 @@ def running(record: RunRecord, second: float = 3, **start: object) -> RunRecord:
     """Give the run with one more attempt, which runs."""
     record = submitted(record, second - 1)
     assert record.attempt
-    event = RunStarted.model_validate({"attempt": record.attempt.number, "source": "ray", "node_id": "n1", **start})
+    event = RunStarted.made_of({"attempt": record.attempt.number, "source": "ray", "node_id": "n1", **start})
     return after(record, event, second=second)
 
 
 def cancelling(record: RunRecord, second: float, reason: str = "asked") -> RunRecord:
     """Give the run after somebody, or its time, wanted it to end."""
-    return after(record, CancelRequested.model_validate({"reason": reason}), second=second)
+    return after(record, CancelRequested.made_of({"reason": reason}), second=second)
 
 
 def repeated(record: RunRecord, second: float) -> RunRecord:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from eventlog import FileLog
 from merlin_es.past import Past
-from projections.events.base import DomainEvent
 from projections.events.fact import Fact
 from projections.layout import StateLayout, run_stream
 from projections.snapshots import Snapshots
@@ -20,7 +19,7 @@ from tests.run_examples import RUN, completed, indexed, intended, requested, sta
 OTHER = "saturn-20261123071351-abcdef02"
 BEGIN = datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
 STREAM = run_stream(RUN)
-LIFE: Sequence[DomainEvent] = (requested(), intended(), submitted(), started(), indexed("a.txt"), completed())
+LIFE: Sequence[Fact] = (requested(), intended(), submitted(), started(), indexed("a.txt"), completed())
 
 
 class Done(NamedTuple):
@@ -61,9 +60,7 @@ def log_in(root: Path, clock: Callable[[], int] | None = None) -> FileLog:
     return FileLog(StateLayout(root), disk=unsynced(), clock=clock or Hands())
 
 
-def record(
-    log: FileLog, stream: str, events: Iterable[DomainEvent | Fact], actor: str = "ada@lab", door: str = "cli"
-) -> None:
+def record(log: FileLog, stream: str, events: Iterable[Fact], actor: str = "ada@lab", door: str = "cli") -> None:
     """Append events one by one."""
     for event in events:
         log.append(stream, [event.recorded_by(actor, door, corr=stream.removeprefix("run/"))])

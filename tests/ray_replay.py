@@ -67,6 +67,21 @@ class Replay:
         self.payloads[method, path] = Payload(method, path, status, content_type, body)
 
 
+@dataclass
+class Running(Replay):
+    """A server that takes every job there is, and says of each that it runs."""
+
+    def answer(self, asked: Asked) -> Payload:
+        """Give the payload of a request about a job that was taken, or as a Replay does."""
+        if (asked.method, asked.path) == ("POST", "/api/jobs/"):
+            job = json.loads(asked.body)
+            running = load("041-get-running").body | {name: job[name] for name in ("entrypoint", "metadata")}
+            running |= {"submission_id": job["submission_id"], "runtime_env": job["runtime_env"]}
+            self.says("GET", f"/api/jobs/{job['submission_id']}", 200, running)
+            return Payload("POST", asked.path, 200, "application/json", {"submission_id": job["submission_id"]})
+        return super().answer(asked)
+
+
 def load(name: str) -> Payload:
     """Give a recorded payload; `name` is that of its file, without the ending."""
     record = json.loads((PAYLOADS / f"{name}.json").read_text())
@@ -76,11 +91,11 @@ def load(name: str) -> Payload:
 
 
 @contextmanager
-def replaying(*names: str, token: str | None = None) -> Iterator[Replay]:
+def replaying(*names: str, token: str | None = None, kind: type[Replay] = Replay) -> Iterator[Replay]:
     """Run a server that answers as recorded; it is well unless `names` say otherwise."""
     payloads = {(each.method, each.path): each for each in map(load, (*WELL, *names))}
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        replay = Replay(f"http://127.0.0.1:{server.server_port}", payloads, token=token)
+        replay = kind(f"http://127.0.0.1:{server.server_port}", payloads, token=token)
         server.replay = replay  # type: ignore[attr-defined]  # the only way from a handler to it
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

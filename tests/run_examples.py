@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 import eventlog
 from eventlog import FileLog
@@ -14,7 +15,8 @@ from projections.cluster import NOT_STARTED, ClusterRecord
 from projections.cluster import evolve as evolve_cluster
 from projections.events import cluster as c
 from projections.events import run as r
-from projections.events.base import DomainEvent, Recorded
+from projections.events.fact import Fact
+from projections.events.recorded import Recorded
 from projections.files import Publisher
 from projections.fresh import stamps
 from projections.index import Index
@@ -106,7 +108,7 @@ def indexed(*names: str, page: int = 1, pages: int = 1, omitted: Sequence[str] =
 
 def cancelled(how: str = "stopped") -> r.RunCancelled:
     """It was ended before it ended."""
-    return r.RunCancelled.model_validate({"attempt": 1, "source": "ray", "how": how})
+    return r.RunCancelled.made_of({"attempt": 1, "source": "ray", "how": how})
 
 
 BLOCKED = r.RunBlocked(reason="no_cluster", message="start a cluster")
@@ -124,7 +126,7 @@ ADOPTED = r.RunAdopted(
     entrypoint="python entrypoint.py",
 )
 FORKED = r.RunForked(
-    **requested(run_id=f"{RUN[:-8]}0000f04c").model_dump(exclude={"type"}),
+    **asdict(requested(run_id=f"{RUN[:-8]}0000f04c")),
     parent=f"run/{RUN}",
     parent_head=f"3:{'A' * 43}",
     answers={"op_1": "retry"},
@@ -185,12 +187,12 @@ RUN_EVENTS: tuple[r.RunEvent, ...] = (
     indexed("a.txt", "b/c.txt", pages=2),
     indexed("d.txt", page=2, pages=2, omitted=["secret: is a link"]),
     indexed(),
-    r.RunLogRepaired.model_validate(REPAIR),
+    r.RunLogRepaired.made_of(REPAIR),
     WAITING,
     LEASED,
     UNBOUND,
     r.RunSealed(reason="handed over"),
-    r.RunCheckpointed.model_validate(CHECKPOINT),
+    r.RunCheckpointed.made_of(CHECKPOINT),
 )
 """At least one of each event of a run."""
 
@@ -229,15 +231,15 @@ CLUSTER_EVENTS: tuple[c.ClusterEvent, ...] = (
     c.ClusterReachable(session_name="session_1"),
     c.SessionChanged(old="session_1", new="session_2"),
     CLUSTER_IMPORTED,
-    c.ClusterLogRepaired.model_validate(REPAIR),
-    c.ClusterCheckpointed.model_validate(CHECKPOINT),
+    c.ClusterLogRepaired.made_of(REPAIR),
+    c.ClusterCheckpointed.made_of(CHECKPOINT),
 )
 """At least one of each event of a cluster."""
 
 
 def kinds(union: object) -> set[type]:
     """Give the classes of a union of events."""
-    return set(get_args(get_args(union)[0]))
+    return set(get_args(get_args(union)[0]) or get_args(union))
 
 
 def at(seq: int) -> str:
@@ -286,11 +288,11 @@ class Books:
         self.index = Index(root, sync=False)
         self.publisher = Publisher(self.log, root, self.index, unsynced())
 
-    def append(self, stream: str, *events: DomainEvent) -> None:
+    def append(self, stream: str, *events: Fact) -> None:
         """Append, as everybody should, but do not publish."""
         _, head = self.publisher.fold(stream)
         with self.publisher.appending(stream, head):
-            recorded = [event.recorded_by("ada@lab", "cli") for event in events]
+            recorded = [event.checked().recorded_by("ada@lab", "cli") for event in events]
             closing = self.publisher.closing(stream, head, events)
             self.log.append(stream, recorded, expected=head, closing=closing)
 

@@ -121,7 +121,7 @@ def _meant(names: Sequence[str], advice: str) -> str:
 
 
 def _is_of_a_newer_release(error: Exception) -> bool:
-    from projections.events.base import UnknownEvent
+    from projections.events.recorded import UnknownEvent
 
     return isinstance(error, UnknownEvent)
 

@@ -291,7 +291,7 @@ def _preview(
     from merlin_es.cli import standing
     from merlin_es.targetgen import answers
     from merlin_es.targetgen.blueprint import outline
-    from projections.events.base import Recorded
+    from projections.events.recorded import Recorded
     from projections.execution import evolve
 
     state = place.state()

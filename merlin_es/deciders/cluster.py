@@ -86,7 +86,7 @@ def stopped(how: str, record: ClusterRecord) -> tuple[ClusterEvent, ...]:
     """Record that nothing of it is left."""
     if record.status not in ("active", "error"):
         return ()
-    return (ClusterStopped.model_validate({"how": how}),)
+    return (ClusterStopped.made_of({"how": how}),)
 
 
 def answered(session: Session, record: ClusterRecord) -> tuple[ClusterEvent, ...]:

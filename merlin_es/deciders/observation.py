@@ -13,7 +13,7 @@ from merlin_es.deciders.look import seconds as seconds
 from merlin_es.deciders.outcome import by_wrapper, cancelled, completed, has_run, last_word, lost, start, stopped
 from merlin_es.deciders.stopping import is_overdue, stop_pending, stop_running
 from merlin_es.ports import RayJob
-from projections.events.base import Recorded
+from projections.events.recorded import Recorded
 from projections.events.run import (
     AnomalySeen,
     CancelRequested,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from merlin_es.deciders.look import Decision, Seen
 from merlin_es.ports import Ended, RayJob
 from projections.events.run import (
@@ -67,13 +69,13 @@ def completed(record: RunRecord, attempt: Attempt, seen: Seen) -> RunCompleted:
     evidence = _evidence(attempt, seen) | {"exit_code": 0, "cancel_lost_race": record.cancel_requested_at is not None}
     if seen.job and seen.job.status == "SUCCEEDED":
         evidence["source"] = "ray"
-    return RunCompleted.model_validate(evidence)
+    return RunCompleted.made_of(evidence)
 
 
 def failed(record: RunRecord, attempt: Attempt, seen: Seen, kind: FailureKind) -> RunFailed:
     """Give a failure; where the run was to end before that, it was too late."""
     evidence = _evidence(attempt, seen)
-    return RunFailed.model_validate(
+    return RunFailed.made_of(
         evidence
         | {
             "kind": kind,
@@ -88,7 +90,7 @@ def stopped(record: RunRecord, attempt: Attempt, seen: Seen, how: How, message: 
     if record.cancel_reason != "timeout":
         return cancelled(attempt, seen, how, message)
     message = f"it was stopped after the {record.request.timeout_s or 0:g} s that --timeout allows"
-    return RunFailed.model_validate(_evidence(attempt, seen) | {"kind": "timeout", "message": message})
+    return RunFailed.made_of(_evidence(attempt, seen) | {"kind": "timeout", "message": message})
 
 
 def cancelled(attempt: Attempt | None, seen: Seen, how: How, message: str = "") -> RunCancelled:
@@ -96,7 +98,7 @@ def cancelled(attempt: Attempt | None, seen: Seen, how: How, message: str = "") 
     evidence = _evidence(attempt, seen) | {"how": how, "message": message}
     if how != "stopped" and seen.witness.ended is None:
         evidence["exit_code"] = None  # That of a wrapper which did not start the command is not the command's.
-    return RunCancelled.model_validate(evidence)
+    return RunCancelled.made_of(evidence)
 
 
 def lost(record: RunRecord, attempt: Attempt, seen: Seen, reason: LostReason) -> RunLost:
@@ -127,7 +129,7 @@ def with_retry(record: RunRecord, failure: RunFailed) -> RunEvent:
     left = failure.attempt <= min(record.request.retries_max, ATTEMPTS_MAX - 1)
     if not (repeatable and left) or record.cancel_requested_at:
         return failure
-    return AttemptFailed.model_validate(failure.model_dump(exclude={"type"}))
+    return AttemptFailed.made_of(msgspec.structs.asdict(failure))
 
 
 def has_run(attempt: Attempt, seen: Seen) -> Decision | None:

@@ -40,7 +40,7 @@ def request(command: SubmitRun, record: RunRecord | None) -> tuple[RunEvent, ...
     """Record the wish, once."""
     if record is not None:
         return ()
-    return _begin(RunRequested.model_validate(asdict(command)), command.leases)
+    return _begin(RunRequested.made_of(asdict(command)), command.leases)
 
 
 def wait_again(reason: str, record: RunRecord) -> tuple[RunEvent, ...]:
@@ -90,7 +90,7 @@ def fork(command: ForkRun, record: RunRecord | None) -> tuple[RunEvent, ...]:
     if record is not None:
         return ()
     come_from = {"parent": command.parent, "parent_head": command.parent_head, "answers": command.answers}
-    return _begin(RunForked.model_validate({**asdict(command.wish), **come_from}), command.wish.leases)
+    return _begin(RunForked.made_of({**asdict(command.wish), **come_from}), command.wish.leases)
 
 
 def record_dry_run(entrypoint: str, record: RunRecord) -> tuple[RunEvent, ...]:

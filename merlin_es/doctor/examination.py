@@ -14,7 +14,7 @@ from merlin_es.errors import MerlinError
 from merlin_es.ledger import Ledger
 from merlin_es.ports import Heads
 from merlin_es.resources import Leases
-from projections.events.base import UnknownEvent
+from projections.events.recorded import UnknownEvent
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from merlin_es.targetgen.ports import Agent, Credentials, Leases, Ran, Responses
 from merlin_es.targetgen.responses import RESPONSE_MAX
 from merlin_es.targetgen.scopes import filled
 from merlin_es.targetgen.target_dir import TargetDirectory
-from projections.events.base import Recorded
 from projections.events.execution import (
     AgentEnded,
     ChangesApplied,
@@ -37,6 +36,7 @@ from projections.events.execution import (
     ValidationEnded,
     WorktreePrepared,
 )
+from projections.events.recorded import Recorded
 from projections.execution import evolve
 from projections.execution_state import ExecutionState, TaskState
 from projections.layout import OPERATOR_REQUESTS, TASK_STATES

@@ -17,8 +17,8 @@ from eventlog.disk import make_directories, replace_file
 from merlin_es.errors import NotFound, Refused
 from merlin_es.targetgen import answers as rules
 from merlin_es.targetgen.target_dir import TargetDirectory
-from projections.events.base import Recorded
 from projections.events.execution import EXECUTION_EVENTS, ExecutionForked
+from projections.events.recorded import Recorded
 from projections.execution import evolve
 from projections.execution_state import ExecutionState
 from projections.layout import execution_stream

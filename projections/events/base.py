@@ -45,22 +45,6 @@ class Repaired(DomainEvent):
     kept: str
 
 
-class Checkpointed(DomainEvent):
-    """What the folded files were right before this event, so that a later replay can prove itself against it.
-
-    `files` has the SHA-256 of each, by its name beside the log; `fold` is the version of the fold. `trail` has one text
-    for each event from seq `trail_from` to the one before this: what that event changed, as `FILE/POINTER=DIGEST`
-    separated by spaces, where FILE counts the names in `files` from 0. DIGEST is the first 4 hex digits of the SHA-256
-    of the new value as JSON, or `-` where it was removed; of a file that is new there is no pointer, and the digests of
-    its fields stand one behind the other. A time that is the event's own is left out.
-    """
-
-    fold: int
-    files: dict[str, str]
-    trail_from: int = 0
-    trail: tuple[str, ...] = ()
-
-
 class Codec(Generic[E]):
     """Turns the lines of one kind of stream into its events; `union` is discriminated by `type`."""
 

@@ -1,28 +1,26 @@
-"""What can happen to the cluster that runs go to?"""
+"""What can happen to the cluster that runs go to? Facts, as those of runs are."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from projections.events.base import Checkpointed, Codec, DomainEvent, Repaired
+from projections.events.fact import Checkpointed, Fact, FactCodec, Repaired
 
 
-class StartRequested(DomainEvent):
+class StartRequested(Fact, frozen=True, kw_only=True):
     """Somebody wants a head on this host."""
 
-    type: Literal["cluster.start_requested"] = "cluster.start_requested"
+    type: ClassVar[str] = "cluster.start_requested"
     host: str
     namespace: str
     durable: bool
     directory: str
 
 
-class ClusterStarted(DomainEvent):
+class ClusterStarted(Fact, frozen=True, kw_only=True):
     """A head of ours has answered. `pid`, `pid_started` (clock ticks since boot) and `boot_id` name its process."""
 
-    type: Literal["cluster.started"] = "cluster.started"
+    type: ClassVar[str] = "cluster.started"
     address: str
     dashboard_url: str
     session_name: str
@@ -35,18 +33,18 @@ class ClusterStarted(DomainEvent):
     argv: tuple[str, ...]
 
 
-class StartFailed(DomainEvent):
+class StartFailed(Fact, frozen=True, kw_only=True):
     """No head came up; `reason` is `ray_missing` or `head_failed`."""
 
-    type: Literal["cluster.start_failed"] = "cluster.start_failed"
+    type: ClassVar[str] = "cluster.start_failed"
     reason: Literal["ray_missing", "head_failed"]
     message: str
 
 
-class ClusterAttached(DomainEvent):
+class ClusterAttached(Fact, frozen=True, kw_only=True):
     """Runs go to a cluster that others run."""
 
-    type: Literal["cluster.attached"] = "cluster.attached"
+    type: ClassVar[str] = "cluster.attached"
     dashboard_url: str
     session_name: str
     ray_version: str
@@ -54,49 +52,49 @@ class ClusterAttached(DomainEvent):
     token_path: str | None = None
 
 
-class StopRequested(DomainEvent):
+class StopRequested(Fact, frozen=True, kw_only=True):
     """Somebody wants our head to end."""
 
-    type: Literal["cluster.stop_requested"] = "cluster.stop_requested"
+    type: ClassVar[str] = "cluster.stop_requested"
 
 
-class ClusterStopped(DomainEvent):
+class ClusterStopped(Fact, frozen=True, kw_only=True):
     """Nothing of our head is left, or we no longer use the cluster of others."""
 
-    type: Literal["cluster.stopped"] = "cluster.stopped"
+    type: ClassVar[str] = "cluster.stopped"
     how: Literal["gone", "terminated", "killed", "detached"]
 
 
-class ClusterUnreachable(DomainEvent):
+class ClusterUnreachable(Fact, frozen=True, kw_only=True):
     """The cluster gave no useful answer; what its runs do is not known from here on."""
 
-    type: Literal["cluster.unreachable"] = "cluster.unreachable"
+    type: ClassVar[str] = "cluster.unreachable"
     kind: str
     message: str
 
 
-class ClusterReachable(DomainEvent):
+class ClusterReachable(Fact, frozen=True, kw_only=True):
     """The cluster answers again, and it is still in the same session."""
 
-    type: Literal["cluster.reachable"] = "cluster.reachable"
+    type: ClassVar[str] = "cluster.reachable"
     session_name: str
 
 
-class SessionChanged(DomainEvent):
+class SessionChanged(Fact, frozen=True, kw_only=True):
     """The cluster answers from another session: unless its state is durable, it has forgotten every job."""
 
-    type: Literal["cluster.session_changed"] = "cluster.session_changed"
+    type: ClassVar[str] = "cluster.session_changed"
     old: str
     new: str
 
 
-class ClusterImported(DomainEvent):
+class ClusterImported(Fact, frozen=True, kw_only=True):
     """The tool that this one replaces has recorded a cluster. It named no process, so nobody here may end one.
 
     `files` and `root` are those of `run.imported`, `old_status` is what the old record said.
     """
 
-    type: Literal["cluster.imported"] = "cluster.imported"
+    type: ClassVar[str] = "cluster.imported"
     status: Literal["active", "stopped", "not_started", "error"]
     old_status: str
     address: str | None = None
@@ -108,19 +106,15 @@ class ClusterImported(DomainEvent):
     files: dict[str, str]
 
 
-class ClusterLogRepaired(Repaired):
+class ClusterLogRepaired(Repaired, frozen=True, kw_only=True):
     """See Repaired."""
 
-    type: Literal["log.repaired"] = "log.repaired"
 
-
-class ClusterCheckpointed(Checkpointed):
+class ClusterCheckpointed(Checkpointed, frozen=True, kw_only=True):
     """See Checkpointed."""
 
-    type: Literal["log.checkpoint"] = "log.checkpoint"
 
-
-ClusterEvent = Annotated[
+ClusterEvent = (
     StartRequested
     | ClusterStarted
     | StartFailed
@@ -132,8 +126,7 @@ ClusterEvent = Annotated[
     | SessionChanged
     | ClusterImported
     | ClusterCheckpointed
-    | ClusterLogRepaired,
-    Field(discriminator="type"),
-]
+    | ClusterLogRepaired
+)
 
-CLUSTER_EVENTS: Codec[ClusterEvent] = Codec(ClusterEvent)
+CLUSTER_EVENTS: FactCodec[ClusterEvent] = FactCodec(ClusterEvent, lax=True)

@@ -1,8 +1,7 @@
 """What can happen to the resources: to keys, to those who wait for them, and to those who hold them?
 
 All of it is one stream, so that a grant over several keys, or a release and the grant to the next in line, is one
-append. They are facts as `fact` has them, since whoever asks for a lease waits for this; `lease_union` is the same
-vocabulary as a union of pydantic.
+append. They are facts as `fact` has them, since whoever asks for a lease waits for this.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import ClassVar, Literal
 
 from msgspec import field
 
-from projections.events.fact import Fact, FactCodec
+from projections.events.fact import Fact, FactCodec, Repaired
 from projections.lease_state import Liveness, Pool, Process, Tick, Waiter
 
 Evidence = Literal["ttl", "process_gone", "waiter_gone", "max_duration"]
@@ -190,14 +189,8 @@ class LeaseTransferred(Fact, frozen=True, kw_only=True):
     until: str | None = None
 
 
-class ResourcesLogRepaired(Fact, frozen=True, kw_only=True):
-    """See projections.events.base.Repaired."""
-
-    type: ClassVar[str] = "log.repaired"
-    offset: int
-    length: int
-    sha256: str
-    kept: str
+class ResourcesLogRepaired(Repaired, frozen=True, kw_only=True):
+    """See Repaired."""
 
 
 LeaseEvent = (

@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import ClassVar
 
-from pydantic import Field
-
-from projections.events.base import Codec, DomainEvent, Repaired
+from projections.events.fact import Fact, FactCodec, Repaired
 
 
-class LedgerCreated(DomainEvent):
+class LedgerCreated(Fact, frozen=True, kw_only=True):
     """A state root was used for the first time; the id of this event tells its jobs from those of others."""
 
-    type: Literal["ledger.created"] = "ledger.created"
+    type: ClassVar[str] = "ledger.created"
 
 
-class HeadNoted(DomainEvent):
+class HeadNoted(Fact, frozen=True, kw_only=True):
     """A run has ended, and its log ended at `seq`, `h` then: from here on it is not cut or replaced unseen."""
 
-    type: Literal["run.head_noted"] = "run.head_noted"
+    type: ClassVar[str] = "run.head_noted"
     run_id: str
     seq: int
     h: str
     status: str
 
 
-class LedgerLogRepaired(Repaired):
+class LedgerLogRepaired(Repaired, frozen=True, kw_only=True):
     """See Repaired."""
 
-    type: Literal["log.repaired"] = "log.repaired"
+
+LedgerEvent = LedgerCreated | HeadNoted | LedgerLogRepaired
+
+LEDGER_EVENTS: FactCodec[LedgerEvent] = FactCodec(LedgerEvent, lax=True)
 
 
-LedgerEvent = Annotated[LedgerCreated | HeadNoted | LedgerLogRepaired, Field(discriminator="type")]
-
-LEDGER_EVENTS: Codec[LedgerEvent] = Codec(LedgerEvent)
-
-
-class SubmissionKeyed(DomainEvent):
+class SubmissionKeyed(Fact, frozen=True, kw_only=True):
     """Somebody submitted under an idempotency key, for the first time; the id of the run is drawn from this event.
 
     `spec` is the digest (SHA-256) of everything that was asked for.
     """
 
-    type: Literal["submission.keyed"] = "submission.keyed"
+    type: ClassVar[str] = "submission.keyed"
     idempotency_key: str
     target: str
     spec: str

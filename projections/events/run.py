@@ -1,12 +1,17 @@
-"""What can happen to a run?"""
+"""What can happen to a run?
+
+They are facts as `fact` has them, since whoever looks at a run that goes on waits for this. They were models of
+pydantic once, so what only those could read is read as they did.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
+import msgspec
+from msgspec import field
 
-from projections.events.base import Checkpointed, Codec, DomainEvent, Repaired
+from projections.events.fact import Checkpointed, Fact, FactCodec, Repaired
 from projections.lease_wish import Bound, LeaseWish
 from projections.statuses import Status
 
@@ -14,7 +19,7 @@ FailureKind = Literal["user", "infrastructure", "never_started", "timeout"]
 Source = Literal["ray", "wrapper", "inferred"]
 
 
-class Wish(DomainEvent):
+class Wish(Fact, frozen=True, kw_only=True):
     """Somebody wants `command` to run in `workdir`; everything that the submission needs is here.
 
     `timeout_s` counts from the start of the command, `stop_grace_s` from SIGTERM to SIGKILL; `retries_max` attempts
@@ -32,12 +37,12 @@ class Wish(DomainEvent):
     command: tuple[str, ...]
     workdir: str
     target_dir: str
-    metadata: dict[str, str] = Field(default_factory=dict)
-    env: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
     cpus: float | None = None
     gpus: float | None = None
-    resources: dict[str, float] = Field(default_factory=dict)
-    label_selector: dict[str, str] = Field(default_factory=dict)
+    resources: dict[str, float] = field(default_factory=dict)
+    label_selector: dict[str, str] = field(default_factory=dict)
     working_dir: str | None = None
     timeout_s: float | None = None
     stop_grace_s: float = 3.0
@@ -49,76 +54,76 @@ class Wish(DomainEvent):
     redacted: tuple[str, ...] = ()
 
 
-class RunRequested(Wish):
+class RunRequested(Wish, frozen=True, kw_only=True):
     """Somebody wants a run."""
 
-    type: Literal["run.requested"] = "run.requested"
+    type: ClassVar[str] = "run.requested"
 
 
-class RunForked(Wish):
+class RunForked(Wish, frozen=True, kw_only=True):
     """Somebody wants a run that goes on from a past point of another one, which stays as it is.
 
     `parent` is the stream of that one, and `parent_head` (`seq:h`) its head at that point. `answers` are the ones that
     were given anew, by their questions.
     """
 
-    type: Literal["run.forked"] = "run.forked"
+    type: ClassVar[str] = "run.forked"
     parent: str
     parent_head: str
-    answers: dict[str, str] = Field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict)
 
 
-class RunBlocked(DomainEvent):
+class RunBlocked(Fact, frozen=True, kw_only=True):
     """Ray could not take the run; `message` says what the operator must do, `reason` is a word for programs."""
 
-    type: Literal["run.blocked"] = "run.blocked"
+    type: ClassVar[str] = "run.blocked"
     reason: str
     message: str
 
 
-class RunUnblocked(DomainEvent):
+class RunUnblocked(Fact, frozen=True, kw_only=True):
     """A blocked run, or one that was lost, is to be submitted after all."""
 
-    type: Literal["run.unblocked"] = "run.unblocked"
+    type: ClassVar[str] = "run.unblocked"
 
 
-class RunWaiting(DomainEvent):
+class RunWaiting(Fact, frozen=True, kw_only=True):
     """The run is to hold leases before it is submitted, and waits for them with this claim."""
 
-    type: Literal["run.waiting"] = "run.waiting"
+    type: ClassVar[str] = "run.waiting"
     claim_id: str
     wish: LeaseWish
     message: str = ""
 
 
-class LeaseBound(DomainEvent):
+class LeaseBound(Fact, frozen=True, kw_only=True):
     """The run holds all that it waited for, and can be submitted; the leases end with it."""
 
-    type: Literal["run.lease_bound"] = "run.lease_bound"
+    type: ClassVar[str] = "run.lease_bound"
     claim_id: str
     leases: tuple[Bound, ...]
 
 
-class LeaseUnbound(DomainEvent):
+class LeaseUnbound(Fact, frozen=True, kw_only=True):
     """The run holds its leases no longer, or is not to: it has ended, or has lost them."""
 
-    type: Literal["run.lease_unbound"] = "run.lease_unbound"
+    type: ClassVar[str] = "run.lease_unbound"
     leases: tuple[Bound, ...]
     reason: str
 
 
-class DryRunRecorded(DomainEvent):
+class DryRunRecorded(Fact, frozen=True, kw_only=True):
     """Nothing was submitted; this is what would have been."""
 
-    type: Literal["run.dry_run_recorded"] = "run.dry_run_recorded"
+    type: ClassVar[str] = "run.dry_run_recorded"
     entrypoint: str
     message: str
 
 
-class SubmissionStarted(DomainEvent):
+class SubmissionStarted(Fact, frozen=True, kw_only=True):
     """The wish: attempt `attempt` is about to be given to Ray under `submission_id`."""
 
-    type: Literal["run.submission_started"] = "run.submission_started"
+    type: ClassVar[str] = "run.submission_started"
     attempt: int
     submission_id: str
     cluster_address: str
@@ -127,38 +132,38 @@ class SubmissionStarted(DomainEvent):
     package: str | None = None
 
 
-class RunSubmitted(DomainEvent):
+class RunSubmitted(Fact, frozen=True, kw_only=True):
     """Ray has the attempt: it said so, or it was seen there, or Ray refused a repeated request because it has it."""
 
-    type: Literal["run.submitted"] = "run.submitted"
+    type: ClassVar[str] = "run.submitted"
     attempt: int
     submission_id: str
     session_name: str
     how: Literal["answered", "observed", "repeated"]
 
 
-class SubmissionFailed(DomainEvent):
+class SubmissionFailed(Fact, frozen=True, kw_only=True):
     """Ray will never take this submission."""
 
-    type: Literal["run.submission_failed"] = "run.submission_failed"
+    type: ClassVar[str] = "run.submission_failed"
     attempt: int
     http_status: int
     message: str
 
 
-class PendingExplained(DomainEvent):
+class PendingExplained(Fact, frozen=True, kw_only=True):
     """Ray has the attempt and does not start it; `message` says why, as far as that can be seen, and what to do."""
 
-    type: Literal["run.pending_explained"] = "run.pending_explained"
+    type: ClassVar[str] = "run.pending_explained"
     attempt: int
     reason: str
     message: str
 
 
-class RunStarted(DomainEvent):
+class RunStarted(Fact, frozen=True, kw_only=True):
     """The command runs, or has run, since some moment in the interval; times are ISO 8601, UTC."""
 
-    type: Literal["run.started"] = "run.started"
+    type: ClassVar[str] = "run.started"
     attempt: int
     source: Source
     not_before: str | None = None
@@ -169,7 +174,7 @@ class RunStarted(DomainEvent):
     boottime_s: float | None = None
 
 
-class Outcome(DomainEvent):
+class Outcome(Fact, frozen=True, kw_only=True):
     """How an attempt ended, with what was seen.
 
     `source` is the witness that was believed; `ray_*` is what Ray said, which may be something else. The end lies in
@@ -193,54 +198,54 @@ class Outcome(DomainEvent):
     redacted: tuple[str, ...] = ()
 
 
-class RunCompleted(Outcome):
+class RunCompleted(Outcome, frozen=True, kw_only=True):
     """The command ended with 0."""
 
-    type: Literal["run.completed"] = "run.completed"
+    type: ClassVar[str] = "run.completed"
 
 
-class RunFailed(Outcome):
+class RunFailed(Outcome, frozen=True, kw_only=True):
     """The command failed, or could not be run, and no attempt follows."""
 
-    type: Literal["run.failed"] = "run.failed"
+    type: ClassVar[str] = "run.failed"
     kind: FailureKind
 
 
-class AttemptFailed(Outcome):
+class AttemptFailed(Outcome, frozen=True, kw_only=True):
     """An attempt failed in a way that is safe to repeat, and another one follows."""
 
-    type: Literal["run.attempt_failed"] = "run.attempt_failed"
+    type: ClassVar[str] = "run.attempt_failed"
     kind: FailureKind
 
 
-class CancelRequested(DomainEvent):
+class CancelRequested(Fact, frozen=True, kw_only=True):
     """Somebody wants the run to end; `reason` is `asked` or `timeout`."""
 
-    type: Literal["run.cancel_requested"] = "run.cancel_requested"
+    type: ClassVar[str] = "run.cancel_requested"
     reason: Literal["asked", "timeout"] = "asked"
     message: str = ""
 
 
-class CancelEscalated(DomainEvent):
+class CancelEscalated(Fact, frozen=True, kw_only=True):
     """Ray did not stop the attempt by itself, so it was asked in another way."""
 
-    type: Literal["run.cancel_escalated"] = "run.cancel_escalated"
+    type: ClassVar[str] = "run.cancel_escalated"
     attempt: int
     how: Literal["stop_repeated", "reaper"]
     message: str
 
 
-class RunCancelled(Outcome):
+class RunCancelled(Outcome, frozen=True, kw_only=True):
     """The run was ended before its command did; `how` says at which point."""
 
-    type: Literal["run.cancelled"] = "run.cancelled"
+    type: ClassVar[str] = "run.cancelled"
     how: Literal["never_submitted", "before_start", "stopped", "external"]
 
 
-class RunLost(DomainEvent):
+class RunLost(Fact, frozen=True, kw_only=True):
     """A healthy Ray no longer knows the attempt, or what ran it is gone, and no witness says how it ended."""
 
-    type: Literal["run.lost"] = "run.lost"
+    type: ClassVar[str] = "run.lost"
     attempt: int
     reason: Literal["cluster_restarted", "deleted_in_ray", "node_dead", "infrastructure"]
     never_started: bool
@@ -249,26 +254,26 @@ class RunLost(DomainEvent):
     message: str
 
 
-class RunRecovered(DomainEvent):
+class RunRecovered(Fact, frozen=True, kw_only=True):
     """What was lost has shown up again."""
 
-    type: Literal["run.recovered"] = "run.recovered"
+    type: ClassVar[str] = "run.recovered"
     attempt: int
     message: str
 
 
-class AnomalySeen(DomainEvent):
+class AnomalySeen(Fact, frozen=True, kw_only=True):
     """Something that should not be, and that changes nothing: kept for whoever looks into it."""
 
-    type: Literal["run.anomaly_seen"] = "run.anomaly_seen"
+    type: ClassVar[str] = "run.anomaly_seen"
     what: str
     message: str
 
 
-class RunAdopted(DomainEvent):
+class RunAdopted(Fact, frozen=True, kw_only=True):
     """Ray has a job of this ledger that the ledger had no record of; the run goes on with what the job says."""
 
-    type: Literal["run.adopted"] = "run.adopted"
+    type: ClassVar[str] = "run.adopted"
     run_id: str
     attempt: int
     submission_id: str
@@ -280,10 +285,10 @@ class RunAdopted(DomainEvent):
     workdir: str
     target_dir: str
     entrypoint: str
-    metadata: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
-class RunImported(DomainEvent):
+class RunImported(Fact, frozen=True, kw_only=True):
     """The tool that this one replaces has recorded a run; the run goes on with what its files say.
 
     `files` has the SHA-256 of each original, by the name that it had in the run's directory: their bytes lie in the
@@ -291,7 +296,7 @@ class RunImported(DomainEvent):
     `submission_id` is None for what Ray was never given.
     """
 
-    type: Literal["run.imported"] = "run.imported"
+    type: ClassVar[str] = "run.imported"
     run_id: str
     target: str
     workflow: str
@@ -299,7 +304,7 @@ class RunImported(DomainEvent):
     command: tuple[str, ...]
     workdir: str
     target_dir: str
-    metadata: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
     created_at: str
     updated_at: str
     status: Status
@@ -311,13 +316,13 @@ class RunImported(DomainEvent):
     files: dict[str, str]
 
 
-class LogsCaptured(DomainEvent):
+class LogsCaptured(Fact, frozen=True, kw_only=True):
     """The driver's output lies in the blob store; `truncated` when only its end does. `size_bytes` is stored.
 
     `redacted` names the secrets that stood in it and are not stored.
     """
 
-    type: Literal["run.logs_captured"] = "run.logs_captured"
+    type: ClassVar[str] = "run.logs_captured"
     rare: ClassVar[frozenset[str]] = frozenset({"redacted"})
 
     attempt: int
@@ -328,7 +333,7 @@ class LogsCaptured(DomainEvent):
     redacted: tuple[str, ...] = ()
 
 
-class ArtifactSeen(DomainEvent):
+class ArtifactSeen(msgspec.Struct, frozen=True, kw_only=True):
     """One file as it was when the artifacts were indexed; `captured` when its bytes lie in the blob store."""
 
     type: Literal["artifact"] = "artifact"
@@ -340,7 +345,7 @@ class ArtifactSeen(DomainEvent):
     captured: bool = False
 
 
-class IndexPage(DomainEvent):
+class IndexPage(Fact, frozen=True, kw_only=True):
     """What a target directory held. Page 1 begins a new index; `omitted` says what is not in it, and why."""
 
     page: int
@@ -349,39 +354,35 @@ class IndexPage(DomainEvent):
     omitted: tuple[str, ...] = ()
 
 
-class ArtifactsIndexed(IndexPage):
+class ArtifactsIndexed(IndexPage, frozen=True, kw_only=True):
     """Somebody has looked into the target directory."""
 
-    type: Literal["run.artifacts_indexed"] = "run.artifacts_indexed"
+    type: ClassVar[str] = "run.artifacts_indexed"
 
 
-class ArtifactsImported(IndexPage):
+class ArtifactsImported(IndexPage, frozen=True, kw_only=True):
     """Another tool had looked, at `indexed_at` (ISO 8601, UTC), and taken no digests."""
 
-    type: Literal["run.artifacts_imported"] = "run.artifacts_imported"
+    type: ClassVar[str] = "run.artifacts_imported"
     indexed_at: str
 
 
-class RunLogRepaired(Repaired):
+class RunLogRepaired(Repaired, frozen=True, kw_only=True):
     """See Repaired."""
 
-    type: Literal["log.repaired"] = "log.repaired"
 
-
-class RunCheckpointed(Checkpointed):
+class RunCheckpointed(Checkpointed, frozen=True, kw_only=True):
     """See Checkpointed."""
 
-    type: Literal["log.checkpoint"] = "log.checkpoint"
 
-
-class RunSealed(DomainEvent):
+class RunSealed(Fact, frozen=True, kw_only=True):
     """The run has ended, and nothing more is recorded of it."""
 
-    type: Literal["run.sealed"] = "run.sealed"
+    type: ClassVar[str] = "run.sealed"
     reason: str = ""
 
 
-RunEvent = Annotated[
+RunEvent = (
     RunRequested
     | RunForked
     | RunBlocked
@@ -411,8 +412,7 @@ RunEvent = Annotated[
     | ArtifactsImported
     | RunSealed
     | RunCheckpointed
-    | RunLogRepaired,
-    Field(discriminator="type"),
-]
+    | RunLogRepaired
+)
 
-RUN_EVENTS: Codec[RunEvent] = Codec(RunEvent)
+RUN_EVENTS: FactCodec[RunEvent] = FactCodec(RunEvent, lax=True)

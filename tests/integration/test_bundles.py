@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from freezegun import freeze_time
+from msgspec.structs import replace
 
 from eventlog import BlobStore
 from merlin_es import bootstrap, bundle, intake
@@ -46,8 +47,8 @@ def ended(archive: Archive, run_id: str = "a") -> None:
     blobs = BlobStore(archive.root / "blobs")
     digest = blobs.put(OUTPUT)
     blobs.put(b"of another run")
-    captured = artifact("a.txt").model_copy(update={"sha256": blobs.put(b"captured"), "captured": True})
-    lost = artifact("b.txt").model_copy(update={"sha256": "f" * 64, "captured": True})
+    captured = replace(artifact("a.txt"), sha256=blobs.put(b"captured"), captured=True)
+    lost = replace(artifact("b.txt"), sha256="f" * 64, captured=True)
     archive.ended(
         run_id,
         r.LogsCaptured(attempt=1, sha256=digest, size_bytes=len(OUTPUT)),

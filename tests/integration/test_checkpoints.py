@@ -22,7 +22,7 @@ from msgspec import structs
 from eventlog import Event, FileLog
 from projections import proving
 from projections.events import run as r
-from projections.events.base import Recorded
+from projections.events.recorded import Recorded
 from projections.files import Publisher, rebuild
 from projections.layout import CLUSTER, StateLayout, run_stream
 from projections.projection import CLUSTER_PROJECTION, RUN_PROJECTION, Projection, RunState
@@ -116,7 +116,7 @@ def test_exactly_what_ends_a_run_closes_with_a_checkpoint() -> None:
         record = run_after(*before, event)
         assert record
         assert (record.is_terminal or record.sealed_at is not None) == proving.is_due(3, [event]), event.type
-    assert not proving.is_due(0, [IMPORTED.model_copy(update={"status": "lost"})])
+    assert not proving.is_due(0, [replace(IMPORTED, status="lost")])
 
 
 def test_a_stream_that_does_not_end_has_a_checkpoint_every_so_often(

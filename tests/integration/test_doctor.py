@@ -303,7 +303,7 @@ def test_a_network_file_system_is_named_by_its_kind(tmp_path: Path) -> None:
 
 
 def test_a_head_that_is_gone_is_found_and_nothing_is_recorded_of_the_look(patient: Patient) -> None:
-    patient.books.append(CLUSTER, CLUSTER_STARTED.model_copy(update={"dashboard_url": "http://127.0.0.1:9"}))
+    patient.books.append(CLUSTER, replace(CLUSTER_STARTED, dashboard_url="http://127.0.0.1:9"))
     patient.books.publisher.publish(CLUSTER)
     finding = patient.one("cluster")
     assert finding.severity == "error"

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from merlin_es import bootstrap, cli, then
 from merlin_es.past import Past
@@ -23,7 +24,7 @@ OTHER = "saturn-20261123071351-abcdef02"
 
 def carried_out(desk: Desk, root: Path, run_id: str = RUN) -> Past:
     """Record a run that carries out the plan of a desk."""
-    wish = requested(run_id, workflow=WORKFLOW).model_copy(update={"target_dir": str(desk.path)})
+    wish = replace(requested(run_id, workflow=WORKFLOW), target_dir=str(desk.path))
     record(log_in(root), run_stream(run_id), [wish, intended(), submitted()])
     return past_of(root)
 
@@ -75,9 +76,9 @@ def test_an_execution_whose_directory_is_gone_is_named_on_a_line_of_its_own(
 
 
 def test_what_never_had_a_log_is_not_missed(tmp_path: Path) -> None:
-    wish = requested(workflow=WORKFLOW).model_copy(update={"target_dir": str(tmp_path / "none")})
+    wish = replace(requested(workflow=WORKFLOW), target_dir=str(tmp_path / "none"))
     record(log_in(tmp_path / "s"), run_stream(RUN), [wish, DryRunRecorded(message="would run", entrypoint="x")])
-    imported = IMPORTED.model_copy(update={"workflow": WORKFLOW, "target_dir": str(tmp_path / "old")})
+    imported = replace(IMPORTED, workflow=WORKFLOW, target_dir=str(tmp_path / "old"))
     record(log_in(tmp_path / "s"), run_stream(OTHER), [imported])
     past = past_of(tmp_path / "s")
     assert len(list(past.timeline(None).news())) == 3

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from eventlog.frame import origin
 from merlin_es.errors import NotFound, Refused
 from merlin_es.targetgen.blueprint import Blueprint
-from projections.events.base import Recorded
 from projections.events.execution import EXECUTION_EVENTS, ExecutionEvent, ExecutionLogRepaired
+from projections.events.recorded import Recorded
 from projections.execution import evolve
 from projections.execution_files import execution_projection
 from projections.execution_state import ExecutionState, RequestStatus, TaskStatus

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from merlin_es import bootstrap, plane
 from merlin_es.errors import NotFound, Refused, Usage
@@ -176,7 +177,7 @@ def test_a_run_that_carries_out_a_plan_is_forked_with_its_execution(tmp_path: Pa
     hands = Hands()
     log = log_in(tmp_path / "s", hands)
     command = (sys.executable, "-m", "merlin_es", "targetgen", "execute", "--from-dir", str(desk.path), "--resume")
-    wish = requested(workflow=WORKFLOW).model_copy(update={"target_dir": str(desk.path), "command": command})
+    wish = replace(requested(workflow=WORKFLOW), target_dir=str(desk.path), command=command)
     record(log, run_stream(RUN), [wish, intended(), submitted()])
     log.close()
     forks = bootstrap.forks(Settings(tmp_path / "s", tmp_path, "ada@lab", sync=False))
@@ -199,7 +200,7 @@ def test_the_events_of_a_run_include_those_of_its_execution(tmp_path: Path) -> N
     desk.place = desk.opened(run_id=RUN)
     desk.place.change(lambda state: answers.switch("provider", state))
     log = log_in(tmp_path / "s")
-    record(log, run_stream(RUN), [requested(workflow=WORKFLOW).model_copy(update={"target_dir": str(desk.path)})])
+    record(log, run_stream(RUN), [replace(requested(workflow=WORKFLOW), target_dir=str(desk.path))])
     past = bootstrap.past(Settings(tmp_path / "s", tmp_path, "ada@lab", sync=False))
     types = [event.type for event in past.timeline(RUN).news()]
     assert {"run.requested", "execution.prepared", "execution.backend_switched"} <= set(types)
@@ -211,7 +212,7 @@ def test_what_was_asked_and_not_answered_is_shown_of_everything_at_a_time(tmp_pa
     desk.respond(3)
     desk.execute()
     log = log_in(tmp_path / "s")
-    record(log, run_stream(RUN), [requested(workflow=WORKFLOW).model_copy(update={"target_dir": str(desk.path)})])
+    record(log, run_stream(RUN), [replace(requested(workflow=WORKFLOW), target_dir=str(desk.path))])
     where = Settings(tmp_path / "s", tmp_path, "ada@lab", sync=False)
     [question] = plane.at("9999", bootstrap.past(where), bootstrap.ledger(where).index).questions
     assert (question.run_id, question.question_id) == (RUN, GATE)

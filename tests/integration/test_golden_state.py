@@ -10,19 +10,18 @@ import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from eventlog import FileLog
 from projections.events import cluster, lease, run
-from projections.events.base import Checkpointed, DomainEvent, Repaired
-from projections.events.fact import Fact
+from projections.events.fact import Checkpointed, Fact, Repaired
 from projections.files import Publisher, rebuild
 from projections.layout import CLUSTER, RESOURCES, StateLayout
 from tests.examples import unsynced
 from tests.lease_examples import LEASE_EVENTS
-from tests.run_examples import LEASED, UNBOUND, WAITING
+from tests.run_examples import LEASED, UNBOUND, WAITING, kinds
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 BEGIN_NS = 1795418031_123_456_789  # 2026-11-23T07:13:51.123456789Z
@@ -47,11 +46,11 @@ def write_state(root: Path, golden: str) -> None:
     log.close()
 
 
-def all_that_is_ours() -> Mapping[str, Sequence[DomainEvent]]:
+def all_that_is_ours() -> Mapping[str, Sequence[Fact]]:
     return {CLUSTER: life_of_the_cluster(), **{f"run/{RUN}{n}": life for n, life in lives().items()}}
 
 
-def what_was_imported() -> Mapping[str, Sequence[DomainEvent]]:
+def what_was_imported() -> Mapping[str, Sequence[Fact]]:
     imported = cluster.ClusterImported(
         status="active",
         old_status="active",
@@ -89,7 +88,7 @@ def what_was_imported() -> Mapping[str, Sequence[DomainEvent]]:
     }
 
 
-def what_is_leased() -> Mapping[str, Sequence[DomainEvent | Fact]]:
+def what_is_leased() -> Mapping[str, Sequence[Fact]]:
     wanted = lives()["1"][0]
     life = [wanted, WAITING, LEASED, intended(1), submitted(1), UNBOUND]
     return {RESOURCES: LEASE_EVENTS[:-1], f"run/{RUN}8": life}
@@ -98,7 +97,7 @@ def what_is_leased() -> Mapping[str, Sequence[DomainEvent | Fact]]:
 STATES = {"0.1-state": all_that_is_ours, "0.1-imported": what_was_imported, "0.1-leases": what_is_leased}
 
 
-def life_of_the_cluster() -> Sequence[DomainEvent]:
+def life_of_the_cluster() -> Sequence[Fact]:
     started = cluster.ClusterStarted(
         address="127.0.0.1:6379",
         dashboard_url="http://127.0.0.1:8265",
@@ -128,7 +127,7 @@ def life_of_the_cluster() -> Sequence[DomainEvent]:
     ]
 
 
-def lives() -> dict[str, Sequence[DomainEvent]]:
+def lives() -> dict[str, Sequence[Fact]]:
     """Give the lives of some runs, which together have every event."""
     wanted = run.RunRequested(
         run_id=RUN,
@@ -172,12 +171,12 @@ def lives() -> dict[str, Sequence[DomainEvent]]:
             submitted(1),
             run.PendingExplained(attempt=1, reason="busy", message="everything is taken"),
             run.RunStarted(attempt=1, source="ray", not_before="2026-11-23T07:13:51.000000Z", node_id="n1"),
-            run.AttemptFailed.model_validate({**outcome, "kind": "infrastructure", "exit_code": None}),
+            run.AttemptFailed.made_of({**outcome, "kind": "infrastructure", "exit_code": None}),
             intended(2),
             submitted(2),
             run.LogsCaptured(attempt=2, sha256="cd" * 32, size_bytes=17),
             run.ArtifactsIndexed(page=1, pages=2, files=(file,), omitted=("link: leads out",)),
-            run.ArtifactsIndexed(page=2, pages=2, files=(file.model_copy(update={"name": "log.txt"}),)),
+            run.ArtifactsIndexed(page=2, pages=2, files=(replace(file, name="log.txt"),)),
             run.RunCompleted(
                 attempt=2, source="wrapper", exit_code=0, duration_s=1.25, not_after="2026-11-23T07:14:00.000000Z"
             ),
@@ -193,7 +192,7 @@ def lives() -> dict[str, Sequence[DomainEvent]]:
         "4": [
             *begun,
             run.CancelRequested(reason="timeout"),
-            run.RunFailed.model_validate({**outcome, "kind": "timeout"}),
+            run.RunFailed.made_of({**outcome, "kind": "timeout"}),
         ],
         "5": [wanted, intended(1), run.SubmissionFailed(attempt=1, http_status=400, message="no")],
         "6": [wanted, run.DryRunRecorded(entrypoint="sh -c true", message="nothing was submitted")],
@@ -215,7 +214,7 @@ def lives() -> dict[str, Sequence[DomainEvent]]:
         ],
         "fork": [
             run.RunForked(
-                **wanted.model_dump(exclude={"type"}) | {"run_id": f"{RUN}fork"},
+                **asdict(wanted) | {"run_id": f"{RUN}fork"},
                 parent=f"run/{RUN}1",
                 parent_head=f"5:{'A' * 43}",
                 answers={"op_1": "retry"},
@@ -224,7 +223,7 @@ def lives() -> dict[str, Sequence[DomainEvent]]:
     }
 
 
-def intended(attempt: int) -> DomainEvent:
+def intended(attempt: int) -> Fact:
     return run.SubmissionStarted(
         attempt=attempt,
         submission_id=RUN if attempt == 1 else f"{RUN}-a{attempt}",
@@ -235,11 +234,11 @@ def intended(attempt: int) -> DomainEvent:
     )
 
 
-def submitted(attempt: int) -> DomainEvent:
+def submitted(attempt: int) -> Fact:
     return run.RunSubmitted(attempt=attempt, submission_id=RUN, session_name=SESSION, how="answered")
 
 
-def lost() -> DomainEvent:
+def lost() -> Fact:
     return run.RunLost(
         attempt=1, reason="cluster_restarted", never_started=False, asked="job x", answered="unknown", message="gone"
     )
@@ -275,4 +274,4 @@ def test_the_golden_state_has_every_event(union: object) -> None:
     happened = {type(event) for state in STATES.values() for life in state().values() for event in life}
     # Repaired logs, and the golden checkpoints, have their own tests.
     elsewhere = (Repaired, Checkpointed, run.RunSealed)
-    assert {kind for kind in get_args(get_args(union)[0]) if not issubclass(kind, elsewhere)} <= happened
+    assert {kind for kind in kinds(union) if not issubclass(kind, elsewhere)} <= happened

@@ -10,6 +10,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from eventlog import Conflict
 from projections.events import run as r
@@ -87,7 +88,7 @@ def test_three_hundred_runs_are_listed_by_what_they_are_the_newest_first(books: 
 
 
 def test_a_row_says_what_the_record_says(books: Books) -> None:
-    books.change(RUN, requested().model_copy(update={"idempotency_key": "once"}), intended(), submitted(), failed())
+    books.change(RUN, replace(requested(), idempotency_key="once"), intended(), submitted(), failed())
     [row] = books.index.list()
     assert (row.status, row.message, row.exit_code, row.submission_id) == ("failed", "it broke", 3, RUN)
     assert (row.seq, row.h) == books.head()

@@ -30,7 +30,7 @@ from merlin_es.observer import BELIEVED_S
 from merlin_es.resources import REAP_EVERY_S, Leases
 from projections import checkpoint
 from projections.events import lease as e
-from projections.events.base import Recorded
+from projections.events.recorded import Recorded
 from projections.files import rebuild
 from projections.layout import RESOURCES, StateLayout, catalog_path, leases_path
 from projections.lease_files import LeaseFiles

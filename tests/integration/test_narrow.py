@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from merlin_es.witness import entrypoint
 from projections.events.run import RunCheckpointed
@@ -25,7 +26,7 @@ DIGEST = "77a2b77f49da23c48164a8dcd688cecdd46a3596301d359c154f8e0486822efa"
 def root(tmp_path: Path) -> Path:
     log = log_in(tmp_path / "s", Hands())
     wrapped = entrypoint(Path("/blobs/ab"), "/bin/python", tmp_path, LONG, 1, "/srv", ("make", "test"))
-    intention = intended().model_copy(update={"entrypoint": wrapped})
+    intention = replace(intended(), entrypoint=wrapped)
     record(log, run_stream(LONG), [requested(LONG, workflow="targetgen_execute"), intention, *LIFE[2:]])
     checkpoint = RunCheckpointed(fold=1, files={"run_record.json": DIGEST}, trail_from=1, trail=("0=431b", "0/a=7b92"))
     record(log, run_stream(LONG), [checkpoint])

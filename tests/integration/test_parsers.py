@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from eventlog import EventLogError, Head
 from merlin_es import bootstrap, lease_variables, moments
@@ -73,7 +74,7 @@ class Root:
         self.settings = Settings(self.root, top, "ada@lab", sync=False)
         self.books = Books(self.root)
         self.books.change(RUN, requested(), intended(), submitted(), started(), indexed("a.txt"), completed())
-        self.books.append(CLUSTER, CLUSTER_STARTED.model_copy(update={"dashboard_url": "http://127.0.0.1:9"}))
+        self.books.append(CLUSTER, replace(CLUSTER_STARTED, dashboard_url="http://127.0.0.1:9"))
         self.books.publisher.publish(CLUSTER)
         bootstrap.leases(self.settings).reserve(Reserve("claim-0000000001", "ada", "", ("board",)))
         self.good = self.said()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from msgspec import structs
+from msgspec.structs import replace
 
 from eventlog import MemoryLog
 from merlin_es.errors import NotFound, Usage
@@ -51,7 +52,7 @@ WAIT = r.PendingExplained(attempt=1, reason="resources", message="no machine is 
 def long_log(root: Path, count: int, workflow: str = "plan") -> None:
     log = log_in(root)
     record(log, STREAM, [requested(workflow=workflow), intended(), submitted()])
-    record(log, STREAM, [WAIT.model_copy(update={"message": f"look {number}"}) for number in range(count - 3)])
+    record(log, STREAM, [replace(WAIT, message=f"look {number}") for number in range(count - 3)])
 
 
 @pytest.mark.parametrize(("stream", "events"), [(STREAM, RUN_EVENTS), (CLUSTER, CLUSTER_EVENTS)])

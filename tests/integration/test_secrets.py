@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from eventlog import BlobStore
 from merlin_es import bootstrap
@@ -138,7 +139,7 @@ def wrapped(merlin: Merlin, top: Path, *command: str, **env: str) -> tuple[str, 
     record = merlin.ledger.run(RUN)
     entrypoint = merlin.submissions.entrypoint(record, 1)
     assert S not in entrypoint
-    attempt = intended().model_copy(update={"entrypoint": entrypoint, "submission_id": RUN})
+    attempt = replace(intended(), entrypoint=entrypoint, submission_id=RUN)
     record = merlin.ledger.change_run(RUN, lambda _known: (attempt,))
     assert record.attempt
     submission = merlin.submissions.submission(record, record.attempt)
@@ -200,11 +201,9 @@ def test_what_a_run_printed_is_kept_without_its_secrets_and_says_so(tmp_path: Pa
 
 def test_what_ray_quotes_of_the_output_is_recorded_without_secrets(tmp_path: Path, merlin: Merlin) -> None:
     merlin.submit(wish(tmp_path, HF_TOKEN=S))
-    quoted = failed().model_copy(update={"ray_message": f"last available logs: {S}", "message": "it broke"})
+    quoted = replace(failed(), ray_message=f"last available logs: {S}", message="it broke")
     told = merlin.keeper.without_secrets(merlin.ledger.run(RUN), quoted)
-    assert told == quoted.model_copy(
-        update={"ray_message": "last available logs: [redacted]", "redacted": ("ray_message",)}
-    )
+    assert told == replace(quoted, ray_message="last available logs: [redacted]", redacted=("ray_message",))
 
 
 def test_a_plan_is_carried_out_without_a_word_of_the_environment(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from merlin_es.deciders import cluster as rules
 from merlin_es.errors import Refused
 from merlin_es.ports import Head, ProcessId, Session
 from projections.cluster import NOT_STARTED, ClusterRecord, evolve
-from projections.events.base import Recorded
 from projections.events.cluster import ClusterEvent
+from projections.events.recorded import Recorded
 from tests.looks import at
 
 URL = "http://127.0.0.1:8265"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from projections.cluster import EXTERNAL, NOT_STARTED, OURS, ClusterRecord, ClusterStatus, EarlierSession
 from projections.events import cluster as c
@@ -40,7 +41,7 @@ def test_there_is_an_example_of_each_event() -> None:
         ("active", [*ACTIVE, SILENT, c.ClusterReachable(session_name="session_1")]),
         ("active", [*ACTIVE, SILENT, c.SessionChanged(old="session_1", new="session_2")]),
         ("active", [*ACTIVE, STOPPED, *ACTIVE]),
-        ("not_started", [c.ClusterLogRepaired.model_validate(REPAIR)]),
+        ("not_started", [c.ClusterLogRepaired.made_of(REPAIR)]),
     ],
 )
 def test_each_event_leads_to_the_status_it_says(status: ClusterStatus, events: list[c.ClusterEvent]) -> None:
@@ -58,7 +59,7 @@ def test_an_imported_cluster_is_of_others_while_it_may_live_as_no_process_is_kno
         "lab",
         "2025-03-04T05:06:07.000000Z",
     )
-    assert not cluster_after(CLUSTER_IMPORTED.model_copy(update={"status": "stopped"})).is_external
+    assert not cluster_after(replace(CLUSTER_IMPORTED, status="stopped")).is_external
 
 
 def test_a_head_of_ours_is_known_by_its_process() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias, get_args, get_type_hints
 
+from msgspec.structs import replace
+
 from eventlog.__main__ import EXIT_CODES
 from merlin_es.cli.execution import OUTCOMES
 from merlin_es.commands import Caller, Declare
@@ -132,10 +134,7 @@ FOLLOWING: Sequence[c.ClusterEvent] = (
     ATTACHED,
     c.StartFailed(reason="ray_missing", message="m"),
     c.StartFailed(reason="head_failed", message="m"),
-    *(
-        CLUSTER_IMPORTED.model_copy(update={"status": status})
-        for status in ("active", "stopped", "error", "not_started")
-    ),
+    *(replace(CLUSTER_IMPORTED, status=status) for status in ("active", "stopped", "error", "not_started")),
 )
 
 

@@ -11,7 +11,7 @@ from merlin_es.deciders.failure import FIRST_EXECUTION_LIMIT_S
 from merlin_es.deciders.look import Act
 from merlin_es.deciders.observation import PENDING_OVERDUE_S, Seen, decide, seconds
 from merlin_es.ports import RayJob, Witness
-from projections.events.base import DomainEvent
+from projections.events.fact import Fact
 from projections.events.run import (
     AnomalySeen,
     AttemptFailed,
@@ -87,7 +87,7 @@ LOST_WITH_NODE = lost(
     running(requested()), look(60, job("RUNNING"), STARTED, dead_nodes=frozenset({"n1"}), kicked_for_s=31)
 )
 REPEATABLE = {"retries_max": 1}
-E = TypeVar("E", bound=DomainEvent)
+E = TypeVar("E", bound=Fact)
 
 
 @dataclass(frozen=True)

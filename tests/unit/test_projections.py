@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eventlog import Event, Head, Invalid, MemoryLog
 from projections.events import run as r
-from projections.events.base import UnknownEvent
+from projections.events.recorded import UnknownEvent
 from projections.layout import CLUSTER, StateLayout, run_path, run_record_path, run_stream
 from projections.projection import (
     CLUSTER_PROJECTION,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from projections.events import run as r
 from projections.projection import run_json
@@ -72,7 +73,7 @@ def test_there_is_an_example_of_each_event() -> None:
         ("requested", [*RUNNING, lost(), r.RunUnblocked()]),
         ("submitted", [ADOPTED]),
         ("requested", [FORKED]),
-        ("lost", [IMPORTED.model_copy(update={"status": "lost"})]),
+        ("lost", [replace(IMPORTED, status="lost")]),
     ],
 )
 def test_each_event_leads_to_the_status_it_says(status: str, events: list[r.RunEvent]) -> None:
@@ -95,7 +96,7 @@ def test_each_event_leads_to_the_status_it_says(status: str, events: list[r.RunE
         ADOPTED,
         FORKED,
         IMPORTED,
-        r.RunLogRepaired.model_validate(REPAIR),
+        r.RunLogRepaired.made_of(REPAIR),
     ],
 )
 @pytest.mark.parametrize("before", [[requested()], RUNNING, [*RUNNING, completed()], [*RUNNING, lost()]])
@@ -212,9 +213,9 @@ def test_an_imported_run_stands_where_it_stood_since_then_or_is_lost_since_now()
     assert record.imported
     assert (record.imported.root, record.imported.status) == ("/old", "failed")
     assert [(attempt.submission_id, attempt.status) for attempt in record.attempts] == [(RUN, "failed")]
-    lost_now = the_run_after(IMPORTED.model_copy(update={"status": "lost", "old_status": "running"}))
+    lost_now = the_run_after(replace(IMPORTED, status="lost", old_status="running"))
     assert (lost_now.status, lost_now.updated_at) == ("lost", at(1))
-    assert the_run_after(IMPORTED.model_copy(update={"submission_id": None})).attempts == ()
+    assert the_run_after(replace(IMPORTED, submission_id=None)).attempts == ()
 
 
 def test_the_states_of_a_run_in_the_readme_are_those_of_the_fold() -> None:
@@ -222,7 +223,7 @@ def test_the_states_of_a_run_in_the_readme_are_those_of_the_fold() -> None:
         "run.requested": requested(),
         "run.adopted": ADOPTED,
         "run.forked": FORKED,
-        "run.imported": IMPORTED.model_copy(update={"status": "lost"}),
+        "run.imported": replace(IMPORTED, status="lost"),
         "run.blocked": BLOCKED,
         "run.waiting": WAITING,
         "run.lease_bound": LEASED,
