@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 import eventlog
 from merlin_es.cluster_link import ClusterLink
@@ -34,8 +35,7 @@ QUIESCE_S = 7.0
 """For what comes after the grace of the slowest run, for all of them together."""
 
 
-@dataclass(frozen=True)
-class Merlin:
+class Merlin(Struct, frozen=True):
     """Merlin over one state root."""
 
     settings: Settings
@@ -65,6 +65,8 @@ class Merlin:
 
     def fork(self, command: ForkRun, *, dry_run: bool = False) -> RunRecord:
         """Do the same with a run that goes on from the past of another one."""
+        from dataclasses import replace
+
         from merlin_es import wishes
         from merlin_es.redaction import redact
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from merlin_es.deciders import cluster as rules
 from merlin_es.errors import Unauthorized, Unreachable
@@ -12,8 +13,7 @@ from merlin_es.ports import JobServer, ProcessId, Session
 from projections.cluster import ClusterRecord
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(Struct, frozen=True):
     """A cluster that has just answered."""
 
     server: JobServer

@@ -6,9 +6,11 @@ import fcntl
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from msgspec.structs import replace
 
 from merlin_es.cluster_link import process_of, require_ours
 from merlin_es.commands import StartLocal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from merlin_es.redaction import Rules
 
 
-@dataclass(frozen=True)
-class Keeper:
+class Keeper(msgspec.Struct, frozen=True):
     """Keeps the driver's output and the index of the artifacts; `secrets` gives the rules on what is one."""
 
     state_root: Path

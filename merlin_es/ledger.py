@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 import eventlog
 from eventlog.present import has_log
@@ -29,8 +30,7 @@ CONFLICTS_MAX = 20
 S = TypeVar("S")
 
 
-@dataclass(frozen=True)
-class Ledger:
+class Ledger(Struct, frozen=True):
     """The logs, with who writes to them and through which door; `ring` wakes who waits for news."""
 
     log: eventlog.FileLog

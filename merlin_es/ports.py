@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from merlin_es.hosts import Host as Host
 from merlin_es.hosts import ProcessId as ProcessId
@@ -14,16 +15,14 @@ RayStatus = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 RAY_TERMINAL: frozenset[str] = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """One life of a cluster: a head that starts anew with an empty memory has another `session_name`."""
 
     session_name: str
     ray_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Struct, frozen=True):
     """What a job server is asked to run: `entrypoint` goes to `/bin/sh -c`, resources are per driver.
 
     `working_dir` is a `gcs://` package URI that was uploaded before, or None to run in place.
@@ -40,8 +39,7 @@ class Submission:
     working_dir: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RayJob:
+class RayJob(Struct, frozen=True):
     """What Ray says of a job. Times are Ray's, in milliseconds since 1970, of clocks that need not agree with ours."""
 
     submission_id: str
@@ -62,8 +60,7 @@ class RayJob:
         return self.status in RAY_TERMINAL
 
 
-@dataclass(frozen=True, slots=True)
-class RayNode:
+class RayNode(Struct, frozen=True):
     """A machine of the cluster, with everything it has, taken or not."""
 
     node_id: str
@@ -129,8 +126,7 @@ class JobServer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """How a head is to be started. None for a port: the default when it is free, else any free one."""
 
     host: str
@@ -140,8 +136,7 @@ class Wanted:
     durable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """A head that was started and has answered."""
 
     process: ProcessId
@@ -173,8 +168,7 @@ class Heads(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(Struct, frozen=True):
     """What the entrypoint wrapper of one attempt has left beside the run's log; None where it left nothing."""
 
     started: Started | None = None
@@ -182,8 +176,7 @@ class Witness:
     refused: Literal["cancelled", "already_started"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The command was started: where and when, by that host's clocks (`time` ISO 8601, `boottime_s` since boot)."""
 
     host: str
@@ -193,8 +186,7 @@ class Started:
     boottime_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The command ended; `exit_code` is negative for a signal, `stopped_by` the signal that we were sent before.
 
     `how` is `exited`, or `wrapper_killed` when the wrapper died first and the guard cleaned up.

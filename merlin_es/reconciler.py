@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 import eventlog
 from merlin_es.cluster_link import ClusterLink, Link
@@ -49,8 +50,7 @@ HASTE_S, ACTIVE_S, IDLE_S, BACKOFF_MAX_S = 0.5, 2.0, 15.0, 30.0
 YOUNG_S = 60.0
 
 
-@dataclass
-class Pass:
+class Pass(Struct):
     """What one pass did: which runs it looked at and changed, what it could not, and when to look again (s)."""
 
     looked_at: int = 0
@@ -60,8 +60,7 @@ class Pass:
     next_s: float = IDLE_S
 
 
-@dataclass
-class _World:
+class _World(Struct):
     """What one pass has seen of the cluster."""
 
     link: Link | None

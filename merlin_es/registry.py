@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 import eventlog
 from merlin_es import run_ids
@@ -22,8 +23,7 @@ NOTES_MAX = 1000
 """How many runs one pass notes at most; after the index was made anew there may be many to compare."""
 
 
-@dataclass(frozen=True)
-class Registry:
+class Registry(Struct, frozen=True):
     """The heads of the runs that have ended."""
 
     log: eventlog.FileLog

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+import msgspec
 
 import eventlog
 from merlin_es.errors import Refused, Usage
@@ -40,7 +42,7 @@ def check_target(target: str) -> str:
 def keyed(log: eventlog.FileLog, command: SubmitRun, key: str, actor: str, door: str) -> SubmitRun:
     """Give the command with the id of the run that is recorded under `key`; raises Refused for other content."""
     content = replace(command, run_id="", idempotency_key=key, traceparent=None)
-    said = asdict(content)
+    said = msgspec.to_builtins(content)
     if content.leases is None:
         del said["leases"]  # As it was before there were any.
     spec = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

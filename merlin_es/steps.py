@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 import eventlog
 from merlin_es.cluster_link import ClusterLink, Link
@@ -21,8 +22,7 @@ from projections.run_record import Attempt, RunRecord
 STOP_EVERY_S = 3.0
 
 
-@dataclass
-class Steps:
+class Steps(Struct):
     """Acts on the cluster for runs; what an answer says at once is recorded at once."""
 
     ledger: Ledger

@@ -6,7 +6,6 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,8 +46,7 @@ class Spec(msgspec.Struct):
     target_dir: str
 
 
-@dataclass(frozen=True)
-class Submissions:
+class Submissions(msgspec.Struct, frozen=True, dict=True):
     """Makes submissions out of runs. `identify` gives the id of this state root, and makes it when there is none."""
 
     state_root: Path

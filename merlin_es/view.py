@@ -62,7 +62,7 @@ def runs(
     at: str | None = None,
 ) -> Listed:
     """List runs from the index, the newest first, or as they were at a time."""
-    from dataclasses import asdict
+    from msgspec.structs import asdict
 
     from projections.index import Index
 

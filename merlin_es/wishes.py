@@ -6,9 +6,10 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from merlin_es import run_ids
 from merlin_es.errors import Usage
@@ -47,7 +48,7 @@ def check(wish: SubmitRun) -> None:
 
 def _require_texts(wish: SubmitRun) -> None:
     """Refuse what is not UTF-8, as an event is, and what is too large for one."""
-    fields = asdict(wish)
+    fields = msgspec.to_builtins(wish)
     for name, text in _texts(fields):
         try:
             text.encode()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -25,8 +24,7 @@ _PYTHON_OPTIONS = "-I -S -B"  # Nothing of the environment or of site-packages, 
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(msgspec.Struct, frozen=True):
     why: Literal["cancelled", "already_started"]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from projections.events.recorded import Recorded
 from projections.events.run import (
@@ -17,8 +18,7 @@ from projections.events.run import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(Struct, frozen=True):
     """A file as it was when it was indexed, at `created_at`; `captured` when its bytes lie in the blob store."""
 
     run_id: str
@@ -32,8 +32,7 @@ class Artifact:
     captured: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactIndex:
+class ArtifactIndex(Struct, frozen=True):
     """The files of a run; None before anybody has looked. `omitted` says what is not among them, and why."""
 
     run_id: str = ""

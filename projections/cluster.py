@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final, Literal, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from projections.events.cluster import (
     ClusterAttached,
@@ -28,16 +30,14 @@ OURS: Final = "merlin-raycp"
 EXTERNAL: Final = "external"
 
 
-@dataclass(frozen=True, slots=True)
-class EarlierSession:
+class EarlierSession(Struct, frozen=True):
     """A life of a cluster that has been followed by another one."""
 
     session_name: str
     since: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterRecord:
+class ClusterRecord(Struct, frozen=True):
     """The cluster as it was last heard of. Times are those of the events (ISO 8601, UTC).
 
     It stays `active` while it does not answer: `unreachable_since` tells. What names the process (`pid`, with

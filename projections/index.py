@@ -20,11 +20,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from msgspec import Struct
 
 from eventlog.errors import EventLogError, Locked
 from eventlog.names import Head
@@ -45,8 +46,7 @@ _BATCH: Final = 500
 _MISSING: Final = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(Struct, frozen=True):
     """A run as lists show it; the fields are those of `run_record.json`. `sick` says why its log cannot be read on."""
 
     run_id: str
@@ -74,7 +74,7 @@ class _Look(NamedTuple):
     sick: str | None = None
 
 
-_COLUMNS: Final = tuple(field.name for field in fields(RunRow))
+_COLUMNS: Final = RunRow.__struct_fields__
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)}, mark FROM runs WHERE status IS NOT NULL"  # noqa: S608  constants
 _SICK: Final = "SELECT run_id, sick FROM runs INDEXED BY unhealthy WHERE sick IS NOT NULL ORDER BY run_id"
 _ACTIVE: Final = (

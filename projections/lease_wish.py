@@ -1,18 +1,13 @@
-"""What does a run want to hold, and what does it hold?
-
-Runs record it. Apart from `lease_state`, since to make a dataclass takes longer than to make all the structs there:
-whoever asks for a lease does not wait for it.
-"""
+"""What does a run want to hold, and what does it hold?"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from projections.lease_state import Pool
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseWish:
+class LeaseWish(Struct, frozen=True):
     """What a run wants to hold while it goes on: all of `keys`, or any of a `pool`."""
 
     owner: str
@@ -21,8 +16,7 @@ class LeaseWish:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """A lease that a run holds."""
 
     lease_id: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeAlias
+
+from msgspec import Struct, field
 
 from eventlog import Head, Invalid
 from projections import artifacts, cluster, run_record
@@ -55,8 +56,7 @@ RARE: Final = frozenset({"forked_from", "imported", "redacted", "sealed_at", "te
 """Fields that are written where they say something: files from before there were such look the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
+class RunState(Struct, frozen=True):
     """All that the files of a run are written from; `record` is None before the run begins."""
 
     record: RunRecord | None = None
@@ -97,8 +97,7 @@ def file_names(stream: str) -> tuple[str, ...]:
     return tuple(f"{directory}/{name}" for name in (RUN_REQUEST, ARTIFACTS, RUN_RECORD))
 
 
-@dataclass(frozen=True, slots=True)
-class Folds:
+class Folds(Struct, frozen=True):
     """What is folded under one directory, be it a state root or that of one execution.
 
     `main` names the file of a stream that says where it stands; `owns` tells whether a file is one of a stream's.
@@ -161,7 +160,7 @@ def run_document(record: RunRecord, head: Head) -> dict[str, object]:
         "updated_at": record.updated_at,
     }
     for part in (request, record):
-        new = [each.name for each in fields(part) if each.name not in document and not _is_unsaid(part, each.name)]
+        new = [name for name in part.__struct_fields__ if name not in document and not _is_unsaid(part, name)]
         document |= some_of(part, [name for name in new if name not in ELSEWHERE])
     return document | {"as_of": stamp(head, RUN_FOLD)}
 
@@ -194,7 +193,7 @@ def _run_files(stream: str, state: RunState, head: Head) -> Files:
     if record is None:
         return {}
     request_path, artifacts_path, record_path = file_names(stream)
-    asked = [each.name for each in fields(record.request) if not _is_unsaid(record.request, each.name)]
+    asked = [name for name in record.request.__struct_fields__ if not _is_unsaid(record.request, name)]
     files = {request_path: as_bytes(some_of(record.request, dict.fromkeys((*_REQUEST, *asked))))}
     if index.files is not None:
         files[artifacts_path] = as_bytes(index.files)

@@ -6,15 +6,15 @@ The registry holds what a log cannot say of itself: that it was there at all, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from eventlog import Event, Head
 from projections.events.ledger import LEDGER_EVENTS, HeadNoted, LedgerCreated, LedgerLogRepaired
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(Struct, frozen=True):
     """The head that a run had when it had ended as `status`."""
 
     head: Head

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from projections.events.recorded import Recorded
 from projections.events.run import (
@@ -49,8 +51,7 @@ from projections.statuses import TERMINAL as TERMINAL
 from projections.statuses import Status as Status
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What was asked for, as `run_request.json` has it."""
 
     run_id: str
@@ -78,8 +79,7 @@ class Request:
     redacted: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One submission to Ray. Times are those of the events (ISO 8601, UTC); `status` is a run's, or `intended`."""
 
     number: int
@@ -107,8 +107,7 @@ class Attempt:
     logs_truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+class Imported(Struct, frozen=True):
     """Where another tool has recorded a run, what it said of it, and its files with their digests, by their names."""
 
     root: str
@@ -116,8 +115,7 @@ class Imported:
     files: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Tenancy:
+class Tenancy(Struct, frozen=True):
     """What a run is to hold, with which claim it waits for that, for the how many-th time, and what it holds now."""
 
     wish: LeaseWish
@@ -126,8 +124,7 @@ class Tenancy:
     leases: tuple[Bound, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(Struct, frozen=True):
     """Where a run stands after event `seq`; `forked_from` is the head of another run that it goes on from."""
 
     request: Request
@@ -392,4 +389,4 @@ def _in_attempt(record: RunRecord, **changes: object) -> RunRecord:
     """Change the attempt that counts; a run that never got one has none to change."""
     if record.attempt is None:
         return record
-    return replace(record, attempts=(*record.attempts[:-1], replace(record.attempt, **changes)))  # type: ignore[arg-type]  # the callers name its fields
+    return replace(record, attempts=(*record.attempts[:-1], replace(record.attempt, **changes)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from projections.patch import Operation, diff
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What a projected file was found to be, or, once it was `written`, what it had been, in `why`.
 
     `path` is relative to the state root. `stale`: the fold of an earlier point of the log, or an empty file;

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypedDict, Unpack
+
+from msgspec.structs import replace
 
 from merlin_es.deciders.observation import Seen
 from merlin_es.ports import Ended, RayJob, RayStatus, Started, Witness

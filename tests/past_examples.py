@@ -63,7 +63,7 @@ def log_in(root: Path, clock: Callable[[], int] | None = None) -> FileLog:
 def record(log: FileLog, stream: str, events: Iterable[Fact], actor: str = "ada@lab", door: str = "cli") -> None:
     """Append events one by one."""
     for event in events:
-        log.append(stream, [event.recorded_by(actor, door, corr=stream.removeprefix("run/"))])
+        log.append(stream, [event.checked().recorded_by(actor, door, corr=stream.removeprefix("run/"))])
 
 
 def past_of(root: Path, log: FileLog | None = None, *, every: int = 512, now: datetime = BEGIN) -> Past:

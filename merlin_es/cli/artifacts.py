@@ -96,7 +96,7 @@ def fetch(
 
 def _show(found: Sequence[Artifact], output: Output, *, quiet: bool = False) -> None:
     if output.is_data:
-        from dataclasses import asdict
+        from msgspec.structs import asdict
 
         print_data(output, [asdict(artifact) for artifact in found])
         return

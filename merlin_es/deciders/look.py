@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+from msgspec import Struct
 
 from merlin_es.ports import RayJob, Witness
 from projections.events.run import RunEvent
@@ -12,8 +13,7 @@ from projections.events.run import RunEvent
 Act = Literal["nothing", "intend", "submit", "stop", "reap", "kick"]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """One look at the world, for one run.
 
     `job` counts when `asked`: None then says that the session `session_name`, which is healthy, does not know the
@@ -36,8 +36,7 @@ class Seen:
     seq: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What has happened, in order, and what to do next."""
 
     events: tuple[RunEvent, ...] = ()

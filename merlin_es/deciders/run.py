@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from merlin_es.deciders.outcome import ATTEMPTS_MAX
 from merlin_es.errors import Refused
@@ -40,7 +41,7 @@ def request(command: SubmitRun, record: RunRecord | None) -> tuple[RunEvent, ...
     """Record the wish, once."""
     if record is not None:
         return ()
-    return _begin(RunRequested.made_of(asdict(command)), command.leases)
+    return _begin(RunRequested.made_of(msgspec.to_builtins(command)), command.leases)
 
 
 def wait_again(reason: str, record: RunRecord) -> tuple[RunEvent, ...]:
@@ -90,7 +91,7 @@ def fork(command: ForkRun, record: RunRecord | None) -> tuple[RunEvent, ...]:
     if record is not None:
         return ()
     come_from = {"parent": command.parent, "parent_head": command.parent_head, "answers": command.answers}
-    return _begin(RunForked.made_of({**asdict(command.wish), **come_from}), command.wish.leases)
+    return _begin(RunForked.made_of({**msgspec.to_builtins(command.wish), **come_from}), command.wish.leases)
 
 
 def record_dry_run(entrypoint: str, record: RunRecord) -> tuple[RunEvent, ...]:

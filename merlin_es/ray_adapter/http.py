@@ -14,8 +14,10 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NoReturn, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from merlin_es.errors import Unauthorized, Unreachable
 from merlin_es.ray_adapter.address import Token, parse_address
@@ -32,8 +34,7 @@ _LINE_BYTES_MAX = 64 * 1024
 _LINE_MAX = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How long an exchange may take, from the first attempt to connect to the last byte."""
 
     connect_s: float = 2.0
@@ -43,26 +44,30 @@ class Limits:
     upload_s: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One question; `keep_end` has an answer above `bytes_max` cut at its beginning, else it is an error."""
 
     method: Literal["GET", "POST", "PUT"]
     path: str
     limit_s: float
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | None = None
     content_type: str = "application/json"
     bytes_max: int = ANSWER_BYTES_MAX
     keep_end: bool = False
 
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.path})"  # The body may hold what nobody is to see.
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+
+class Answer(Struct, frozen=True):
     """What came back; `left_out` bytes were cut from the beginning of `body`."""
 
     status: int
-    body: bytes = field(repr=False)
+    body: bytes
     left_out: int = 0
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status}, {len(self.body)} bytes)"
 
     def line(self) -> str:
         """Give the last line of a text that says something: of a traceback, the error. Fit to be shown."""
@@ -266,8 +271,7 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Connection:
+class _Connection(Struct, frozen=True):
     protocol: http.client.HTTPConnection
     timed: TimedSocket
     used_at: float

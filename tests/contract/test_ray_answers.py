@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from merlin_es.errors import ClusterError, JobExists, ListUnreadable, Rejected, Unreachable, Usage
 from merlin_es.ports import RayJob, Session, Submission

@@ -10,14 +10,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from msgspec import structs
+from msgspec.structs import replace
 
 from eventlog import Event, FileLog
 from projections import proving
@@ -64,7 +63,7 @@ def finished(books: Books) -> None:
 
 def proof(books: Books, stream: str = STREAM, evolve: Evolve | None = None) -> Prover:
     projection: Projection[Any, Any] = CLUSTER_PROJECTION if stream == CLUSTER else RUN_PROJECTION
-    projection = structs.replace(projection, evolve=evolve or projection.evolve)
+    projection = replace(projection, evolve=evolve or projection.evolve)
     prover = Prover(projection, stream)
     for step in proving.steps(projection, books.log.read(stream), projection.origin):
         prover.take(*step)
@@ -131,7 +130,7 @@ def test_a_stream_that_does_not_end_has_a_checkpoint_every_so_often(
     for event in (requested(), *[r.AnomalySeen(what="w", message="m")] * 40):
         _, head = again.fold(STREAM)
         closing = again.closing(STREAM, head, [event])
-        books.log.append(STREAM, [event.recorded_by("ada@lab", "cli")], expected=head, closing=closing)
+        books.log.append(STREAM, [event.checked().recorded_by("ada@lab", "cli")], expected=head, closing=closing)
     assert [event.seq for event in checkpoints(books)] == [10, 20, 30, 40]
     assert proof(books).passed == 4
 
@@ -230,7 +229,7 @@ def test_a_long_trail_keeps_its_end_and_says_where_it_begins(books: Books, monke
     )
     monkeypatch.setattr(proving, "TRAIL_BYTES_MAX", 0)
     books.change("other", requested("other"), intended(), completed())
-    prover = Prover(structs.replace(RUN_PROJECTION, evolve=forgetting(exit_code=None)), run_stream("other"))
+    prover = Prover(replace(RUN_PROJECTION, evolve=forgetting(exit_code=None)), run_stream("other"))
     for step in proving.steps(prover._projection, books.log.read(run_stream("other")), RUN_PROJECTION.origin):
         prover.take(*step)
     assert prover.divergence == Divergence(3, "run.completed", "", "", 4, False)
@@ -239,7 +238,7 @@ def test_a_long_trail_keeps_its_end_and_says_where_it_begins(books: Books, monke
 
 def test_another_version_of_the_fold_may_come_to_something_else(books: Books) -> None:
     finished(books)
-    projection = structs.replace(RUN_PROJECTION, version=99, evolve=forgetting(exit_code=None))
+    projection = replace(RUN_PROJECTION, version=99, evolve=forgetting(exit_code=None))
     prover = Prover(projection, STREAM)
     for step in proving.steps(projection, books.log.read(STREAM), projection.origin):
         prover.take(*step)
@@ -300,7 +299,9 @@ def write_golden(root: Path) -> None:
     for events in ([requested()], [intended(), submitted()], [started()], [indexed("a"), completed()], [r.RunSealed()]):
         _, head = publisher.fold(STREAM)
         closing = publisher.closing(STREAM, head, events)
-        log.append(STREAM, [event.recorded_by("ada@lab3", "cli", corr=RUN) for event in events], closing=closing)
+        log.append(
+            STREAM, [event.checked().recorded_by("ada@lab3", "cli", corr=RUN) for event in events], closing=closing
+        )
     publisher.publish(STREAM)
     log.close()
 

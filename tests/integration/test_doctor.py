@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 
 from eventlog import FileLog, NewEvent
 from merlin_es import bootstrap, processes, run_ids
@@ -204,7 +205,7 @@ def test_a_file_of_another_fold_is_written_by_fix_and_a_fold_that_went_another_w
     [fixed] = patient.wrong("state files", fix=True)
     assert ("other_fold" in fixed.what, fixed.fixed, path.read_bytes()) == (True, True, whole)
     ended = run_record._ended
-    monkeypatch.setattr(run_record, "_ended", lambda *given: replace(ended(*given), exit_code=None))
+    monkeypatch.setattr(run_record, "_ended", lambda *given: structs.replace(ended(*given), exit_code=None))
     diverged = [found for found in patient.wrong("state files") if "diverged" in found.what]
     assert ["the release that wrote it" in found.mend for found in diverged] == [True]
 
@@ -303,7 +304,7 @@ def test_a_network_file_system_is_named_by_its_kind(tmp_path: Path) -> None:
 
 
 def test_a_head_that_is_gone_is_found_and_nothing_is_recorded_of_the_look(patient: Patient) -> None:
-    patient.books.append(CLUSTER, replace(CLUSTER_STARTED, dashboard_url="http://127.0.0.1:9"))
+    patient.books.append(CLUSTER, structs.replace(CLUSTER_STARTED, dashboard_url="http://127.0.0.1:9"))
     patient.books.publisher.publish(CLUSTER)
     finding = patient.one("cluster")
     assert finding.severity == "error"

@@ -41,7 +41,7 @@ def write_state(root: Path, golden: str) -> None:
     publisher = Publisher(log, root, disk=unsynced())
     for stream, events in STATES[golden]().items():
         for event in events:
-            log.append(stream, [event.recorded_by("ada@lab3", "cli", corr=stream)])
+            log.append(stream, [event.checked().recorded_by("ada@lab3", "cli", corr=stream)])
         publisher.publish(stream)
     log.close()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from merlin_es.deciders.failure import FIRST_EXECUTION_LIMIT_S
 from merlin_es.deciders.look import Act

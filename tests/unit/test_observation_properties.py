@@ -7,12 +7,13 @@ was measured of Ray 2.60: it forgets, it hangs, it says RUNNING of what is dead 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from merlin_es.deciders import run as rules
 from merlin_es.deciders.observation import Decision, Seen, decide
@@ -82,7 +83,7 @@ class World:
         job = self.jobs.get(name)
         if job and not job.is_terminal:
             said = replace(job, status=status, ended_ms=milliseconds(self.second))
-            self.jobs[name] = replace(said, **more)  # type: ignore[arg-type]  # the callers name its fields
+            self.jobs[name] = replace(said, **more)
             self.launching.discard(name)
 
     def submit(self, name: str) -> Literal["taken", "exists", "rejected", "no answer"]:

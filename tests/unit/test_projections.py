@@ -56,7 +56,7 @@ STREAM = run_stream(RUN)
 def log_of(*events: r.RunEvent, stream: str = STREAM) -> MemoryLog:
     log = MemoryLog()
     for event in events:
-        log.append(stream, [event.recorded_by("ada@lab", "cli")])
+        log.append(stream, [event.checked().recorded_by("ada@lab", "cli")])
     return log
 
 
