@@ -7,7 +7,6 @@ import hashlib
 import io
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -119,7 +118,7 @@ class BlobStore:
     def _new_file(self, incoming: Path) -> tuple[Path, int]:
         """Give a new file, with a lock that is held while we live, so that nobody sweeps it away."""
         while True:
-            temporary = incoming / secrets.token_hex(16)
+            temporary = incoming / os.urandom(16).hex()
             fd = self._disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
             fcntl.flock(fd, fcntl.LOCK_EX)
             if os.fstat(fd).st_nlink:
