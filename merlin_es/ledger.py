@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
@@ -13,7 +13,6 @@ from eventlog.present import has_log
 from merlin_es.deciders.run import with_its_leases
 from merlin_es.errors import MerlinError, NotFound, Refused
 from merlin_es.failpoints import reach
-from merlin_es.registry import Registry
 from projections.cluster import ClusterRecord
 from projections.events.cluster import ClusterEvent
 from projections.events.fact import Fact
@@ -23,6 +22,9 @@ from projections.fresh import read_record
 from projections.index import Index
 from projections.layout import CLUSTER, is_run_id, run_stream
 from projections.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from merlin_es.registry import Registry
 
 CONFLICTS_MAX = 20
 """How often a decision is taken again because the stream moved. Each time somebody else got on, so this is generous."""
@@ -107,6 +109,8 @@ class Ledger(Struct, frozen=True):
     @property
     def registry(self) -> Registry:
         """The heads of the runs that have ended."""
+        from merlin_es.registry import Registry
+
         return Registry(self.log, self.index)
 
     def change_cluster(self, decide: Callable[[ClusterRecord], Sequence[ClusterEvent]]) -> ClusterRecord:

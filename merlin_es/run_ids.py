@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import replace
@@ -41,6 +40,8 @@ def check_target(target: str) -> str:
 
 def keyed(log: eventlog.FileLog, command: SubmitRun, key: str, actor: str, door: str) -> SubmitRun:
     """Give the command with the id of the run that is recorded under `key`; raises Refused for other content."""
+    import json
+
     content = replace(command, run_id="", idempotency_key=key, traceparent=None)
     said = msgspec.to_builtins(content)
     if content.leases is None:

@@ -1,4 +1,4 @@
-"""How do folds get onto the disk, and back when somebody has lost or changed them?
+"""How do folds get onto the disk?
 
 A power cut may take back a file that was published, never mix it or leave it empty: it is written beside its place,
 synced and renamed. The name is not synced: what the disk then has is an older file, whose stamp says so.
@@ -7,50 +7,26 @@ synced and renamed. The name is not synced: what the disk then has is an older f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from eventlog import Damaged, Disk, Event, EventLog, EventLogError, Head, Layout, NewEvent, NotReadable, quiet
+from eventlog import Disk, Event, EventLog, EventLogError, Head, Layout, NewEvent, quiet
 from eventlog.disk import make_directories, write_all
-from eventlog.frame import origin
 from eventlog.record import Closing
 from projections.artifacts import Artifact
 from projections.cluster import ClusterRecord
 from projections.events.fact import Fact
-from projections.events.recorded import UnknownEvent
-from projections.fresh import read_document, stamp_of, stamps
 from projections.index import Index
-from projections.layout import (
-    CLUSTER,
-    EXECUTION_BUNDLE,
-    EXECUTION_DIRECTORIES,
-    EXECUTION_STATE,
-    RESOURCES,
-    StateLayout,
-    run_id_of,
-    run_stream,
-)
-from projections.lease_files import LeaseFiles
-from projections.projection import (
-    Files,
-    Projection,
-    RunState,
-    file_names,
-    has_projection,
-    projection_of,
-    run_document,
-)
+from projections.layout import CLUSTER, RESOURCES, StateLayout, run_id_of, run_stream
+from projections.projection import Projection, RunState, projection_of, run_document
 from projections.run_record import RunRecord
 from projections.statuses import OPEN
-from projections.verdict import Verdict, orphan, verdict_of
 
 if TYPE_CHECKING:
     from projections.proving import Step
-
-__all__ = ["NotPublished", "Publisher", "Verdict", "rebuild", "rebuild_execution", "stamps"]
 
 STREAMS_MAX: Final = 256
 """How many streams a process remembers; of any other it reads the log from its first event."""
@@ -156,6 +132,8 @@ class Publisher:
         Done while nobody appends, so nobody publishes less after more, and what is published is durable.
         """
         if stream == RESOURCES:
+            from projections.lease_files import LeaseFiles
+
             LeaseFiles(self._log, self.root, self.disk).publish_all()
             return self.fold(stream)
         before = self._known.get(stream) or self.fold(stream)  # A long past is read before others have to wait.
@@ -164,7 +142,7 @@ class Publisher:
             with quiet(path, LOCK_LIMIT_S) as fd:
                 folded = self.fold(stream)
                 files = self.projection_of(stream).files(stream, *folded)
-                changed = [name for name, content in files.items() if _content(self.root / name) != content]
+                changed = [name for name, content in files.items() if content_of(self.root / name) != content]
                 if changed and fd is not None:
                     self.disk.sync(fd)  # Whoever wrote the last event may have died before its sync.
                 for name in changed:
@@ -251,102 +229,12 @@ class Publisher:
         return Folded(*self.projection_of(stream).fold(events, *known))
 
 
-def rebuild(log: EventLog, root: Path, *, check: bool = False, disk: Disk | None = None) -> Iterator[Verdict]:
-    """Compare every projected file with its log and, unless only to `check`, write those that differ.
-
-    A log that is damaged is named, and the others go on. Nothing is removed.
-    """
-    publisher = Publisher(log, root, disk=disk)
-    leases = LeaseFiles(log, root, publisher.disk)
-    layout = StateLayout(root)
-    folded = set()
-    for stream in log.streams():
-        if not has_projection(stream):
-            continue
-        folded.add(stream)
-        try:
-            if stream == RESOURCES:
-                verdicts = list(leases.verdicts())
-            else:
-                verdicts = _verdicts(log, root, stream, projection_of(stream), file_names(stream))
-            if not check:
-                publisher.publish(stream)
-                verdicts = [_written(verdict) for verdict in verdicts]
-            yield from verdicts
-        except NotPublished as error:
-            yield Verdict(str(error.path.relative_to(root)), "sick", str(error))
-        except (Damaged, NotReadable, UnknownEvent) as error:
-            yield Verdict(str(layout.path(stream).relative_to(root)), "sick", str(error))
-    for stream in (CLUSTER, *(run_stream(run_id) for run_id in sorted(layout.run_ids()))):
-        if stream not in folded:
-            yield from _orphans(root, file_names(stream))
-    if RESOURCES not in folded:
-        yield from leases.orphans(set(), with_catalog=True)
-
-
-def rebuild_execution(
-    log: EventLog, publisher: Publisher, target_dir: Path, stream: str, *, check: bool
-) -> list[Verdict]:
-    """Do for the execution of a target directory what `rebuild` does for a state root."""
-    found = [path for name in EXECUTION_DIRECTORIES for path in sorted((target_dir / name).glob("*.json"))]
-    names = [path.relative_to(target_dir).as_posix() for path in found]
-    projection = publisher.projection_of(stream)
-    verdicts = _verdicts(log, target_dir, stream, projection, [*names, EXECUTION_BUNDLE, EXECUTION_STATE])
-    if check:
-        return verdicts
-    publisher.publish(stream)
-    return [_written(verdict) for verdict in verdicts]
-
-
-def _verdicts(
-    log: EventLog,
-    root: Path,
-    stream: str,
-    projection: Projection[Any, Any],
-    names: Sequence[str],
-) -> list[Verdict]:
-    """Compare the files of one stream; they are read before the log, which then says at least as much."""
-    from projections import proving
-
-    found = {name: _content(root / name) for name in names}
-    stamp = stamp_of(read_document(root / names[-1]) or {})
-    state, head = projection.origin, origin(stream).head
-    then: Files = {}
-    prover = proving.Prover(projection, stream)
-    for event, state, head in proving.steps(projection, log.read(stream), projection.origin):
-        prover.take(event, state, head)
-        if stamp and stamp.head == head:
-            then = projection.files(stream, state, head)
-    files = projection.files(stream, state, head)
-    is_of_other_fold = stamp is not None and stamp.fold != projection.version
-    verdicts = [
-        verdict_of(name, found.get(name), content, then.get(name), is_of_other_fold=is_of_other_fold)
-        for name, content in files.items()
-    ]
-    if prover.divergence and not prover.divergence.is_of_other_fold:
-        path = str(StateLayout(root).path(stream).relative_to(root))
-        verdicts.append(Verdict(path, "diverged", str(prover.divergence)))
-    return [*verdicts, *_orphans(root, [name for name in names if name not in files])]
-
-
-def _written(verdict: Verdict) -> Verdict:
-    if verdict.state in ("same", "orphan", "diverged"):
-        return verdict
-    was = f"{verdict.state}: {verdict.why}" if verdict.why else verdict.state
-    return Verdict(verdict.path, "written", was, verdict.patch)
-
-
-def _orphans(root: Path, names: Iterable[str]) -> Iterator[Verdict]:
-    for name in names:
-        if (root / name).exists():
-            yield orphan(name)
-
-
 def _is_open(state: RunState) -> bool:
     return state.record is not None and state.record.status in OPEN
 
 
-def _content(path: Path) -> bytes | None:
+def content_of(path: Path) -> bytes | None:
+    """Give what is in a file; None where there is none."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):

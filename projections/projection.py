@@ -21,6 +21,7 @@ from projections.fresh import CLUSTER_FOLD, RUN_FOLD
 from projections.layout import (
     ARTIFACTS,
     BOOTSTRAP,
+    CATALOG,
     CLUSTER,
     RESOURCES,
     RUN_RECORD,
@@ -28,11 +29,6 @@ from projections.layout import (
     lease_name,
     run_id_of,
 )
-from projections.lease_projection import CATALOG_NAME
-from projections.lease_projection import LEASE_PROJECTION as LEASE_PROJECTION
-from projections.lease_projection import catalog_json as catalog_json
-from projections.lease_projection import lease_file as lease_file
-from projections.lease_projection import lease_json as lease_json
 from projections.run_record import RunRecord
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, object] | None"
@@ -67,10 +63,12 @@ def projection_of(stream: str) -> Projection[Any, Any]:
     """Give the projection of `stream`; raises Invalid when it has none."""
     if stream == CLUSTER:
         return CLUSTER_PROJECTION
-    if stream == RESOURCES:
-        return LEASE_PROJECTION
     if run_id_of(stream):
         return RUN_PROJECTION
+    if stream == RESOURCES:
+        from projections.lease_projection import LEASE_PROJECTION  # Whoever looks at a run does not wait for it.
+
+        return LEASE_PROJECTION
     raise Invalid(f"nothing is folded from {stream!r}")
 
 
@@ -81,7 +79,8 @@ def has_projection(stream: str) -> bool:
 
 def event_types() -> tuple[str, ...]:
     """Give the types of all events that states are folded from."""
-    return tuple(dict.fromkeys(kind for each in PROJECTIONS for kind in each.codec.types))
+    projections = (RUN_PROJECTION, CLUSTER_PROJECTION, projection_of(RESOURCES))
+    return tuple(dict.fromkeys(kind for each in projections for kind in each.codec.types))
 
 
 def file_names(stream: str) -> tuple[str, ...]:
@@ -92,7 +91,7 @@ def file_names(stream: str) -> tuple[str, ...]:
     if stream == CLUSTER:
         return (f"cluster/{BOOTSTRAP}",)
     if stream == RESOURCES:
-        return (CATALOG_NAME,)
+        return (f"{RESOURCES}/{CATALOG}",)
     directory = f"runs/{run_id_of(stream)}"
     return tuple(f"{directory}/{name}" for name in (RUN_REQUEST, ARTIFACTS, RUN_RECORD))
 
@@ -144,6 +143,8 @@ def all_files(stream: str, state: Any, head: Head) -> Files:  # noqa: ANN401  ea
     files = projection_of(stream).files(stream, state, head)
     if stream != RESOURCES:
         return files
+    from projections.lease_projection import lease_file
+
     held = {lease_name(lease.lease_id): lease_file(lease, head) for lease in state.leases.values()}
     return {**held, **files}
 
@@ -211,6 +212,5 @@ RUN_PROJECTION: Final[Projection[RunState, RunEvent]] = Projection(
 CLUSTER_PROJECTION: Final[Projection[ClusterRecord, ClusterEvent]] = Projection(
     CLUSTER_FOLD, CLUSTER_EVENTS, NOT_STARTED, cluster.evolve, _cluster_files
 )
-PROJECTIONS: Final[tuple[Projection[Any, Any], ...]] = (RUN_PROJECTION, CLUSTER_PROJECTION, LEASE_PROJECTION)
 STATE_ROOT: Final = Folds(has_projection, projection_of, all_files, main_file, may_be_folded, glance)
 """What is folded in a state root."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
@@ -271,6 +270,8 @@ def wait(
 
 def command_of(text: str | None, argv: list[str] | None) -> tuple[str, ...]:
     """Give the words to run, which are given as one text or word by word; raises Usage."""
+    import shlex
+
     from merlin_es.errors import Usage
 
     if (text is None) == (not argv):

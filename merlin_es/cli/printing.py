@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -93,14 +92,19 @@ def print_lines(lines: Iterable[tuple[str, object]]) -> None:
 
 def print_json(value: object) -> None:
     """Print JSON as Merlin's files have it; in ASCII where what is printed is not UTF-8."""
-    is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf8))
+    typer.echo(_as_json(value, indent=2))
 
 
 def print_json_line(value: object) -> None:
     """Print JSON on one line, at once."""
+    typer.echo(_as_json(value, separators=(",", ":")))
+
+
+def _as_json(value: object, *, indent: int | None = None, separators: tuple[str, str] | None = None) -> str:
+    import json  # Whoever reads lines does not wait for it.
+
     is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    typer.echo(json.dumps(value, ensure_ascii=not is_utf8, separators=(",", ":")))
+    return json.dumps(value, indent=indent, separators=separators, ensure_ascii=not is_utf8)
 
 
 def print_data(output: Output, value: object) -> None:
@@ -124,9 +128,8 @@ class Items:
         if self._output is Output.JSONL:
             print_json_line(value)
             return
-        is_utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
         typer.echo(",\n" if self._begun else "[\n", nl=False)
-        typer.echo(textwrap.indent(json.dumps(value, indent=2, ensure_ascii=not is_utf8), "  "), nl=False)
+        typer.echo(textwrap.indent(_as_json(value, indent=2), "  "), nl=False)
         self._begun = True
 
     def end(self) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from merlin_es.cli.shapes import FileVerdict, PatchStep
-    from projections.files import Verdict
     from projections.patch import Operation
+    from projections.verdict import Verdict
 
 MENDED = frozenset({"missing", "stale", "edited", "other_fold"})
 PATCH_LINES_MAX = 20
@@ -38,7 +38,7 @@ def rebuild(
 
     from merlin_es import bootstrap
     from merlin_es.errors import MerlinError
-    from projections.files import rebuild as rebuilt
+    from projections.rebuilding import rebuild as rebuilt
 
     check = check or is_dry_run(context)
     where = settings(context)

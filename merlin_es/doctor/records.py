@@ -14,9 +14,11 @@ from merlin_es.counts import counted
 from merlin_es.custody import Custody
 from merlin_es.doctor.finding import Finding
 from merlin_es.ledger import Ledger
-from projections.files import Verdict, rebuild, stamps
+from projections.fresh import stamps
 from projections.index_file import USER_VERSION
 from projections.layout import StateLayout, index_path
+from projections.rebuilding import rebuild
+from projections.verdict import Verdict
 
 CLOCK_STEP: Final = timedelta(seconds=1)
 """A clock that is set back by less than this is being disciplined, not jumping."""

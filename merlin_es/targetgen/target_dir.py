@@ -20,9 +20,11 @@ from merlin_es.targetgen.bundle import ExecutionBundle, bundle_from_json
 from projections.events.execution import ExecutionEvent, ExecutionPrepared
 from projections.execution_files import execution_projection
 from projections.execution_state import ExecutionState
-from projections.files import NotPublished, Publisher, Verdict, rebuild_execution
+from projections.files import NotPublished, Publisher
 from projections.fresh import read_document, stamp_of
 from projections.layout import EXECUTION_STATE, TargetLayout, execution_stream
+from projections.rebuilding import rebuild_execution
+from projections.verdict import Verdict
 
 CONFLICTS_MAX: Final = 20
 """How often a decision is taken again because the stream moved; each time somebody else got on."""

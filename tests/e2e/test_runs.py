@@ -14,7 +14,7 @@ import pytest
 
 from merlin_es import bootstrap
 from merlin_es.errors import Blocked, NotFound, Refused
-from projections.files import rebuild
+from projections.rebuilding import rebuild
 from tests.e2e.lab import Lab, until
 
 pytestmark = pytest.mark.xdist_group("ray")

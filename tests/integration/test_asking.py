@@ -26,8 +26,8 @@ from merlin_es.settings import Settings
 from merlin_es.turns import Asked, Others, Outcome, Turns
 from projections.events import lease as e
 from projections.layout import RESOURCES, StateLayout
+from projections.lease_projection import LEASE_PROJECTION
 from projections.lease_state import Lease, Liveness
-from projections.projection import LEASE_PROJECTION
 from tests.examples import happened, unsynced
 from tests.holders import give_back, leases_of, wish
 from tests.lease_examples import Clock, leases_at

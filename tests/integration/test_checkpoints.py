@@ -22,10 +22,11 @@ from eventlog import Event, FileLog
 from projections import proving
 from projections.events import run as r
 from projections.events.recorded import Recorded
-from projections.files import Publisher, rebuild
+from projections.files import Publisher
 from projections.layout import CLUSTER, StateLayout, run_stream
 from projections.projection import CLUSTER_PROJECTION, RUN_PROJECTION, Projection, RunState
 from projections.proving import Divergence, Prover
+from projections.rebuilding import rebuild
 from tests.examples import ROOT, unsynced
 from tests.run_examples import (
     CLUSTER_EVENTS,

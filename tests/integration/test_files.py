@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from eventlog import Corrupt, Disk, FileLog, Head, Invalid, Locked, MemoryLog, Vanished, quiet
 from projections import files, fresh
 from projections.events import run as r
-from projections.files import NotPublished, Publisher, Verdict, rebuild
+from projections.files import NotPublished, Publisher
 from projections.fresh import read_artifacts, read_cluster, read_document, read_record, stamps
 from projections.layout import CLUSTER, StateLayout, run_path, run_record_path, run_stream
+from projections.rebuilding import rebuild
 from projections.run_record import RunRecord
+from projections.verdict import Verdict
 from tests import publishers
 from tests.conftest import Figure
 from tests.examples import ROOT, unsynced

@@ -17,8 +17,9 @@ from msgspec.structs import asdict, replace
 from eventlog import FileLog
 from projections.events import cluster, lease, run
 from projections.events.fact import Checkpointed, Fact, Repaired
-from projections.files import Publisher, rebuild
+from projections.files import Publisher
 from projections.layout import CLUSTER, RESOURCES, StateLayout
+from projections.rebuilding import rebuild
 from tests.examples import unsynced
 from tests.lease_examples import LEASE_EVENTS
 from tests.run_examples import LEASED, UNBOUND, WAITING, kinds

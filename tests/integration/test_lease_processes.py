@@ -16,8 +16,8 @@ import pytest
 from merlin_es.errors import LeaseLost
 from projections.events import lease as e
 from projections.layout import RESOURCES
+from projections.lease_projection import LEASE_PROJECTION
 from projections.line import in_line
-from projections.projection import LEASE_PROJECTION
 from tests import holders
 from tests.conftest import Figure
 from tests.holders import leases_of, wish

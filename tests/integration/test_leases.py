@@ -31,11 +31,11 @@ from merlin_es.resources import REAP_EVERY_S, Leases
 from projections import checkpoint
 from projections.events import lease as e
 from projections.events.recorded import Recorded
-from projections.files import rebuild
 from projections.layout import RESOURCES, StateLayout, catalog_path, leases_path
 from projections.lease_files import LeaseFiles
 from projections.lease_state import NOTHING, Liveness, Pool, Process, Waiter
 from projections.leases import evolve
+from projections.rebuilding import rebuild
 from tests.conftest import Figure
 from tests.examples import unsynced
 from tests.lease_examples import BOOT, LEASE_EVENTS, OTHER_BOOT, Clock, at, leases_at

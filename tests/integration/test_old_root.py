@@ -22,8 +22,8 @@ from merlin_es.custody import Custody
 from merlin_es.errors import NotFound, Usage
 from merlin_es.old_root import Item, OldRoot
 from merlin_es.settings import Settings
-from projections.files import rebuild
 from projections.layout import CLUSTER, run_stream
+from projections.rebuilding import rebuild
 from tests.examples import ROOT, unsynced
 from tests.old_roots import RUN, OldState
 from tests.words import Typed, typed

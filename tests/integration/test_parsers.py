@@ -21,8 +21,8 @@ from merlin_es.settings import Settings, load
 from merlin_es.targetgen.responses import ResponseFiles
 from merlin_es.vault import Vault
 from merlin_es.witness import WitnessFiles
-from projections.files import rebuild
 from projections.layout import CLUSTER
+from projections.rebuilding import rebuild
 from tests.run_examples import CLUSTER_STARTED, RUN, Books, completed, indexed, intended, requested, started, submitted
 from tests.words import Typed, typed
 
