@@ -215,6 +215,8 @@ def _leases(
     from merlin_es import processes
     from merlin_es.asking import Asking
     from merlin_es.bells import Bells
+    from merlin_es.claims import Claims
+    from merlin_es.clerk import Clerk
     from merlin_es.desk import Desk
     from merlin_es.lock_probe import require_locks_once
     from merlin_es.observer import World
@@ -226,8 +228,8 @@ def _leases(
     files, world = LeaseFiles(log, root, disk, here.boot_id), World(root, here, processes.is_alive, status)
     desk = Desk(world, Bells(root, disk), Asking(root))
     turns = Turns(log, root, disk, settings.actor, settings.door, desk)
-    probe = partial(require_locks_once, boot_id=here.boot_id)
-    return Leases(root, log, turns, files, world, disk, desk, probe)
+    clerk = Clerk(root, turns, files, world, disk, partial(require_locks_once, boot_id=here.boot_id))
+    return Leases(root, log, desk, clerk, Claims(log, desk, clerk))
 
 
 def clusters(settings: Settings) -> Clusters:

@@ -22,6 +22,7 @@ from eventlog import Event, FileLog, Invalid
 from eventlog.present import has_log
 from merlin_es.elsewhere import Elsewhere
 from merlin_es.errors import NotFound, Usage
+from projections.fresh import vanished
 from projections.layout import RESOURCES, is_run_id, run_id_of, run_stream
 from projections.timeline import Concerns, Place, Timeline
 
@@ -118,8 +119,10 @@ class Chronicle(Struct, frozen=True, dict=True):
     def widen(self, timeline: Timeline, name: str | None, since: str | None = None) -> None:
         """Look at the streams too that have come into being."""
         if name is None:
-            wants = _since(self._time_since(since))
-            for stream in self.log.streams():
+            wants, streams = _since(self._time_since(since)), dict.fromkeys(self.log.streams())
+            for stream in vanished(self.root, streams):
+                timeline.add(stream)
+            for stream in streams:
                 timeline.add(stream, wants=wants)
                 run_id = run_id_of(stream)
                 if run_id is not None and (execution := self.execution_of(run_id)):

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from merlin_es.asking import Asking, GiveBack, Wish
 from merlin_es.bells import Bells
 from merlin_es.deciders import lease as rules
+from merlin_es.drafts import Asked, Decide, Outcome
 from merlin_es.observer import World
-from merlin_es.turns import Asked, Decide, Outcome
 from projections.events.lease import (
     ClaimAbandoned,
     ClaimCancelled,

@@ -20,7 +20,7 @@ from merlin_es.past import Past
 from merlin_es.waiting import WORKFLOW
 from projections.cluster import NOT_STARTED, ClusterRecord
 from projections.events.recorded import UnknownEvent
-from projections.index import Index, RunRow
+from projections.index import Index, RunRow, Selection
 from projections.layout import CLUSTER, RESOURCES, run_stream
 from projections.lease_state import Resources
 from projections.line import line_for
@@ -112,26 +112,15 @@ def at(time: str, past: Past, index: Index) -> Plane:
     return plane
 
 
-def runs(
-    time: str,
-    past: Past,
-    index: Index,
-    *,
-    status: str | None = None,
-    target: str | None = None,
-    workflow: str | None = None,
-    source: str | None = None,
-    since: str | None = None,
-    limit: int | None = None,
-) -> RunsThen:
-    """List the runs that fit and were there at a time, the newest first; `status` is the one that they had."""
+def runs(time: str, past: Past, index: Index, wanted: Selection) -> RunsThen:
+    """List the runs that are wanted and were there at a time, the newest first; `status` is the one that they had."""
     plane = Plane(time)
     rows: list[RunRow] = []
-    for row in index.list(target=target, workflow=workflow, source=source, since=since):
+    for row in index.list(wanted._replace(status=None, limit=None)):
         found = _row(row, past, plane)
-        if found is not None and status in (None, found.status):
+        if found is not None and wanted.status in (None, found.status):
             rows.append(found)
-        if len(rows) == limit:
+        if len(rows) == wanted.limit:
             break
     return RunsThen(tuple(rows), plane.doubtful, plane.sick)
 

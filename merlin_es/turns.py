@@ -8,12 +8,8 @@ speed. What is appended is checked against the head that it was decided on, whoe
 
 from __future__ import annotations
 
-import fcntl
-import os
-import threading
 import time
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -22,63 +18,24 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 import eventlog
-from eventlog.disk import make_directories
 from eventlog.frame import origin
-from eventlog.lock import holder, unlock
 from eventlog.tip import surely_ends_at
-from merlin_es.asking import GiveBack
+from merlin_es.drafts import Asked, Decide, Draft, Outcome, nothing
 from merlin_es.errors import MerlinError
 from merlin_es.failpoints import reach
+from merlin_es.turn_lock import LOCK_LIMIT_S, TurnLock
 from projections.checkpoint import Checkpoint
 from projections.events.lease import LeaseEvent
-from projections.events.recorded import Recorded
-from projections.layout import RESOURCES, resources_path
+from projections.layout import RESOURCES
 from projections.lease_projection import LEASE_PROJECTION
 from projections.lease_state import NOTHING, Lease, Resources
 
-LOCK_LIMIT_S: Final = 30.0
-"""How long somebody waits for a turn. Turns are milliseconds; who takes longer is stopped or stuck."""
-TRY_S: Final = 0.0001
-"""How long apart a turn is tried for: a wait in the kernel has no limit but in a thread, and that wakes up twice."""
-PATIENT_S: Final = 0.05
-"""Whoever has waited for so long tries less often: a turn takes longer than turns do."""
-SELDOM_S: Final = 0.002
-"""How much less often."""
 STAY_S: Final = 0.005
 """How long whoever has handed a key on stays to have it given back, and after each time again."""
 STAY_MAX_S: Final = 0.1
 """How long in all it stays: it has a verb of its own to come back from."""
 CONFLICTS_MAX: Final = 20
 """How often a decision is taken again because somebody appended without a turn."""
-
-DRAFTED: Final = 1 << 60
-"""Behind every seq of a log, and before what a decider drafts: where what was asked will stand."""
-_NOW: Final = "9999-12-31T23:59:59.999999Z"
-
-Decide = Callable[[Resources], Sequence[LeaseEvent]]
-
-
-class Asked(Struct, frozen=True):
-    """What somebody wants to have decided who does not take a turn itself, and what it gives back, if it does that."""
-
-    actor: str
-    door: str
-    decide: Decide
-    gives: GiveBack | None = None
-
-
-class Outcome(Struct, frozen=True):
-    """What one append came to: the state `before` and after it, and what was said by `others` and by its `own` process.
-
-    `touched` has the leases that it was about, each with its last head. Of `asked`, some may have been refused.
-    """
-
-    before: Resources
-    state: Resources
-    asked: Sequence[Asked] = ()
-    others: tuple[LeaseEvent, ...] = ()
-    own: tuple[LeaseEvent, ...] = ()
-    touched: Mapping[str, tuple[Lease, eventlog.Head]] = field(default_factory=dict)
 
 
 class Others(Protocol):
@@ -148,14 +105,10 @@ class Turns:
         self.stay_s, self.stay_max_s = STAY_S, STAY_MAX_S
         self._others = others
         self._log = log
-        self._root = root
         self._disk = disk
         self._path = log.path(RESOURCES)
         self._checkpoint = Checkpoint(root)
-        self._lock_path = resources_path(root) / "turn.lock"
-        self._mutex = threading.Lock()
-        self._fds: tuple[int, int] | None = None
-        _all.add(self)
+        self.lock = TurnLock(root, disk)
 
     def look(self) -> tuple[Resources, bool]:
         """Give the state without a turn, and whether all of it is surely durable."""
@@ -186,7 +139,7 @@ class Turns:
         """
         turn = self._taken(decisions, key, LOCK_LIMIT_S)
         if turn is None:
-            raise eventlog.Locked(self._lock_path, LOCK_LIMIT_S, holder(self._lock_path))
+            raise self.lock.refusal()
         return turn
 
     def take_at_once(self, *decisions: Decide) -> Turn | None:
@@ -195,27 +148,27 @@ class Turns:
 
     def serve(self) -> Turn | None:
         """Decide what was asked, one's own among it, unless somebody has a turn: whoever has one does so after it."""
-        if not self._begins(0):
+        if not self.lock.begin(0):
             return None
         try:
             turn = self._stay(self._served())
         finally:
-            self._ends()
+            self.lock.end()
         return self._with_late(turn)
 
     def _taken(self, decisions: Sequence[Decide], key: str | None, limit_s: float) -> Turn | None:
-        if not self._begins(limit_s):
+        if not self.lock.begin(limit_s):
             return None
         try:
             turn = self._stay(self._decided(decisions, key))
         except MerlinError:
-            self._ends()
+            self.lock.end()
             self._late()  # They have not been refused, and they wait.
             raise
         except BaseException:
-            self._ends()
+            self.lock.end()
             raise
-        self._ends()
+        self.lock.end()
         return self._with_late(turn)
 
     def _with_late(self, turn: Turn) -> Turn:
@@ -226,17 +179,17 @@ class Turns:
         """Decide for those who have asked when a turn was about to end, and could not know that."""
         late: Turn | None = None
         with suppress(MerlinError, eventlog.EventLogError, OSError):  # Who has asked meets it in a turn of its own.
-            while self._others.is_asked() and self._begins(0):
+            while self._others.is_asked() and self.lock.begin(0):
                 try:
                     turn = self._served()
                 finally:
-                    self._ends()
+                    self.lock.end()
                 late = late.then(turn) if late else turn
         return late
 
     def _served(self) -> Turn:
         state, head = self._checkpoint.load() or self._at_head()
-        return self._append(_nothing, _Draft(state, self._others.asked()), head)
+        return self._append(nothing, Draft(state, self._others.asked()), head)
 
     def _stay(self, turn: Turn) -> Turn:
         """After a key was handed on, decide for those who give back something while this process is warm.
@@ -245,13 +198,13 @@ class Turns:
         """
         end_s, stored = time.monotonic() + self.stay_max_s, turn.head
         try:
-            while turn.hands_over and time.monotonic() < end_s and not self.is_waited_for():
-                draft = _Draft(turn.state, self._others.wishes())
+            while turn.hands_over and time.monotonic() < end_s and not self.lock.is_waited_for():
+                draft = Draft(turn.state, self._others.wishes())
                 if self._others.is_given_back(self.stay_s):
                     draft.ask(self._others.returns())
                 elif not draft.asked:
                     break
-                turn = turn.then(self._append(_nothing, draft, turn.head, stores=False))
+                turn = turn.then(self._append(nothing, draft, turn.head, stores=False))
         except (MerlinError, eventlog.EventLogError, OSError):
             pass  # Who has asked meets it in a turn of its own.
         finally:
@@ -264,16 +217,16 @@ class Turns:
         done = Turn(state, head, before=head)
         asked = self._others.asked()
         if asked and (key is not None or not decisions):
-            decisions = (*decisions[:-1], _nothing, *decisions[-1:])
+            decisions = (*decisions[:-1], nothing, *decisions[-1:])
         for place, decide in enumerate(decisions, 1 - len(decisions)):
             with_asked = asked and place == (0 if key is None else -1)
-            draft = _Draft(done.state, asked if with_asked else ())
+            draft = Draft(done.state, asked if with_asked else ())
             turn = self._append(decide, draft, done.head, None if place else key)
             done = replace(done.then(turn), hands_over=done.hands_over or turn.hands_over)
         return done
 
     def _append(
-        self, decide: Decide, draft: _Draft, head: eventlog.Head, key: str | None = None, *, stores: bool = True
+        self, decide: Decide, draft: Draft, head: eventlog.Head, key: str | None = None, *, stores: bool = True
     ) -> Turn:
         is_sure = False
         for _ in range(CONFLICTS_MAX):
@@ -286,11 +239,11 @@ class Turns:
                 is_sure, decided = True, head
                 state, head = self._at_head()
                 if head != decided:
-                    draft = _Draft(state, draft.asked)
+                    draft = Draft(state, draft.asked)
                     continue
             if refusal:
                 if draft.asked:
-                    self._append(_nothing, _Draft(draft.before, draft.asked), head)
+                    self._append(nothing, Draft(draft.before, draft.asked), head)
                 raise refusal
             if not draft.said:
                 self._others.tell(Outcome(draft.before, draft.before, draft.asked))
@@ -304,7 +257,7 @@ class Turns:
                 raise
             except eventlog.Conflict:
                 state, head = self._at_head()
-                draft = _Draft(state, draft.asked)
+                draft = Draft(state, draft.asked)
                 continue
             reach("lease.append.after")
             if appended.repeated:
@@ -342,110 +295,3 @@ class Turns:
             if first is not None and first.head == kept[1]:
                 return LEASE_PROJECTION.fold(events, *kept)
         return LEASE_PROJECTION.fold(self._log.read(RESOURCES), NOTHING, origin(RESOURCES).head)
-
-    def _begins(self, limit_s: float) -> bool:
-        """Begin a turn; False when somebody else has one for so many seconds."""
-        if not self._mutex.acquire(timeout=limit_s):
-            return False
-        has_begun = False
-        try:
-            fd, waiting_fd = self._fds or self._open()
-            has_begun = _is_locked(fd) or (limit_s > 0 and _waits(fd, waiting_fd, limit_s))
-        finally:
-            if not has_begun:
-                self._mutex.release()
-        return has_begun
-
-    def _ends(self) -> None:
-        if self._fds is not None:  # As it is in a child that was forked meanwhile: it has no part in this turn.
-            unlock(self._fds[0])
-            self._mutex.release()
-
-    def is_waited_for(self) -> bool:
-        """Tell whether somebody waits for a turn of its own."""
-        _, waiting_fd = self._fds or self._open()
-        if not _is_locked(waiting_fd):
-            return True
-        unlock(waiting_fd)
-        return False
-
-    def _open(self) -> tuple[int, int]:
-        make_directories(self._disk, self._lock_path.parent)
-        paths = self._lock_path, self._lock_path.with_name("turn.waits")
-        first, second = (os.open(path, os.O_RDWR | os.O_CREAT, 0o666) for path in paths)
-        self._fds = first, second
-        return self._fds
-
-    def abandon(self) -> None:
-        """In a forked child: drop the descriptors that came along, and with them the child's part in a held turn."""
-        self._mutex = threading.Lock()
-        fds, self._fds = self._fds, None
-        for fd in fds or ():
-            os.close(fd)
-
-
-def _is_locked(fd: int) -> bool:
-    """Lock `fd`, unless somebody else has."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _waits(fd: int, waiting_fd: int, limit_s: float) -> bool:
-    """Lock `fd` within so many seconds, and have whoever has it see that somebody waits."""
-    begun_s = time.monotonic()
-    fcntl.flock(waiting_fd, fcntl.LOCK_SH)
-    try:
-        while not _is_locked(fd):
-            waited_s = time.monotonic() - begun_s
-            if waited_s >= limit_s:
-                return False
-            time.sleep(TRY_S if waited_s < PATIENT_S else SELDOM_S)
-        return True
-    finally:
-        unlock(waiting_fd)
-
-
-def _nothing(_state: Resources) -> Sequence[LeaseEvent]:
-    return ()
-
-
-class _Draft:
-    """What is to be in one append, decided one after the other, each over what the ones before will have changed."""
-
-    def __init__(self, state: Resources, asked: Sequence[Asked] = ()) -> None:
-        self.before = state
-        self.asked: list[Asked] = []
-        self.said: list[tuple[str, str, LeaseEvent]] = []
-        self._state = state
-        self._folded = 0
-        self.ask(asked)
-
-    def ask(self, asked: Sequence[Asked]) -> None:
-        """Decide what others have asked; who is refused is told so in a turn of its own."""
-        for each in asked:
-            self.asked.append(each)
-            with suppress(MerlinError):
-                self.add(each.actor, each.door, each.decide)
-
-    def add(self, actor: str, door: str, decide: Decide) -> None:
-        """Decide one thing more."""
-        if decide is _nothing:
-            return
-        for number, (who, _, event) in enumerate(self.said[self._folded :], self._folded + 1):
-            self._state = LEASE_PROJECTION.evolve(self._state, Recorded(DRAFTED + number, _NOW, who, "", event))
-        self._folded = len(self.said)
-        self.said += [(actor, door, event.checked()) for event in decide(self._state)]
-
-
-_all: weakref.WeakSet[Turns] = weakref.WeakSet()
-
-
-def _abandon_all() -> None:
-    for turns in list(_all):
-        turns.abandon()
-
-
-os.register_at_fork(after_in_child=_abandon_all)

@@ -64,7 +64,7 @@ def runs(
     """List runs from the index, the newest first, or as they were at a time."""
     from msgspec.structs import asdict
 
-    from projections.index import Index
+    from projections.index import Index, Selection
 
     if status is not None and status not in STATUSES:
         raise Usage(
@@ -72,26 +72,15 @@ def runs(
         )
     now = datetime.now(UTC)
     begin = None if since is None else _since(since, now)
+    wanted = Selection(status, target, workflow, source, begin, limit)
     if at is not None:
         from merlin_es import bootstrap, plane
         from merlin_es.moments import the_time
 
         time, past, index = the_time(at, now), bootstrap.past(settings), bootstrap.ledger(settings).index
-        found = plane.runs(
-            time,
-            past,
-            index,
-            status=status,
-            target=target,
-            workflow=workflow,
-            source=source,
-            since=begin,
-            limit=limit,
-        )
+        found = plane.runs(time, past, index, wanted)
         return Listed([asdict(row) for row in found.rows], found.sick, found.doubtful)
-    rows, sick = Index(settings.state_root).list_and_sick(
-        status=status, target=target, workflow=workflow, source=source, since=begin, limit=limit
-    )
+    rows, sick = Index(settings.state_root).list_and_sick(wanted)
     return Listed([asdict(row) for row in rows], dict(sick))
 
 

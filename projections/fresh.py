@@ -6,7 +6,7 @@ Reading a fresh file needs neither the vocabulary of events nor the folds, so th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -119,6 +119,12 @@ def stamps(root: Path) -> Callable[[str], Head | None]:
         return stamp.head if stamp else None
 
     return head
+
+
+def vanished(root: Path, logged: Collection[str]) -> Iterator[str]:
+    """Yield the streams that a projected file vouches for although they are not among those with a log."""
+    told = stamps(root)
+    return (stream for stream in StateLayout(root).names() if stream not in logged and told(stream))
 
 
 def read_document(path: Path) -> Document | None:

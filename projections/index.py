@@ -65,6 +65,20 @@ class RunRow(Struct, frozen=True):
     sick: str | None
 
 
+class Selection(NamedTuple):
+    """Which runs a list has: those that say what is given here, all of them made `since` a time like that of events."""
+
+    status: str | None = None
+    target: str | None = None
+    workflow: str | None = None
+    source: str | None = None
+    since: str | None = None
+    limit: int | None = None
+
+
+_ALL: Final = Selection()
+
+
 class _Look(NamedTuple):
     """What a look at a run has shown: the mark of its log, then what that says, or why it says nothing."""
 
@@ -76,6 +90,8 @@ class _Look(NamedTuple):
 
 _COLUMNS: Final = RunRow.__struct_fields__
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)}, mark FROM runs WHERE status IS NOT NULL"  # noqa: S608  constants
+_TERMS: Final = ("status = ?", "target = ?", "workflow = ?", "source = ?", "created_at >= ?")
+"""What is asked of a row for each of the texts of a Selection, in their order."""
 _SICK: Final = "SELECT run_id, sick FROM runs INDEXED BY unhealthy WHERE sick IS NOT NULL ORDER BY run_id"
 _ACTIVE: Final = (
     "SELECT run_id, status FROM runs INDEXED BY to_look_at "
@@ -104,38 +120,17 @@ class Index:
         self._layout = StateLayout(root)
         self._clock = clock
 
-    def list(
-        self,
-        *,
-        status: str | None = None,
-        target: str | None = None,
-        workflow: str | None = None,
-        source: str | None = None,
-        since: str | None = None,
-        limit: int | None = None,
-    ) -> tuple[RunRow, ...]:
-        """Give the runs that fit, the newest first; `since` is a time like that of events (ISO 8601, UTC)."""
-        rows, _ = self.list_and_sick(
-            status=status, target=target, workflow=workflow, source=source, since=since, limit=limit
-        )
+    def list(self, wanted: Selection = _ALL) -> tuple[RunRow, ...]:
+        """Give the runs that are wanted, the newest first."""
+        rows, _ = self.list_and_sick(wanted)
         return rows
 
-    def list_and_sick(
-        self,
-        *,
-        status: str | None = None,
-        target: str | None = None,
-        workflow: str | None = None,
-        source: str | None = None,
-        since: str | None = None,
-        limit: int | None = None,
-    ) -> tuple[tuple[RunRow, ...], tuple[tuple[str, str], ...]]:
+    def list_and_sick(self, wanted: Selection = _ALL) -> tuple[tuple[RunRow, ...], tuple[tuple[str, str], ...]]:
         """Give what `list` and `sick` give, by one look at the index."""
-        wanted = {"status = ?": status, "target = ?": target, "workflow = ?": workflow, "source = ?": source}
-        wanted["created_at >= ?"] = since
-        terms = [term for term, value in wanted.items() if value is not None]
+        *texts, limit = wanted
+        terms = [term for term, value in zip(_TERMS, texts, strict=True) if value is not None]
         query = " AND ".join([_SELECT, *terms]) + " ORDER BY created_at DESC, run_id DESC LIMIT ?"
-        values = [*(value for value in wanted.values() if value is not None), -1 if limit is None else limit]
+        values = [*(value for value in texts if value is not None), -1 if limit is None else limit]
         return self._ask(lambda db: (self._rows(db, query, values), tuple(db.execute(_SICK))))
 
     def row(self, run_id: str) -> RunRow | None:

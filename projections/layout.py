@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -57,9 +57,13 @@ class StateLayout:
 
     def streams(self) -> Iterator[str]:
         """Yield the streams that have a log, sorted by their parts."""
-        yield from self._logged(stream for stream in _WITHOUT_RUNS if stream < _RUN)
-        yield from self._logged(run_stream(run_id) for run_id in sorted(self.run_ids()))
-        yield from self._logged(stream for stream in _WITHOUT_RUNS if stream > _RUN)
+        return (stream for stream in self.names() if has_log(self.path(stream)))
+
+    def names(self) -> Iterator[str]:
+        """Yield the streams that can have a log, sorted by their parts; for a run there is a directory at least."""
+        yield from (stream for stream in _WITHOUT_RUNS if stream < _RUN)
+        yield from map(run_stream, sorted(self.run_ids()))
+        yield from (stream for stream in _WITHOUT_RUNS if stream > _RUN)
 
     def run_ids(self) -> Iterator[str]:
         """Yield the names in the directory of runs that can be ids, in any order, whether there is a log or not."""
@@ -75,11 +79,6 @@ class StateLayout:
     def log_text(self, run_id: str) -> str:
         """Give the log file of a run as text: paths of many runs are wanted at once."""
         return f"{self._runs}/{run_id}/{LOG_NAME}"
-
-    def _logged(self, streams: Iterable[str]) -> Iterator[str]:
-        for stream in streams:
-            if has_log(self.path(stream)):
-                yield stream
 
 
 class TargetLayout:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from eventlog.record import Head
+from eventlog.record import Event, Head
 from projections import leases
 from projections.events.lease import LEASE_EVENTS, LeaseEvent
 from projections.folding import Files, Projection, all_of, as_bytes, stamp
@@ -44,3 +45,12 @@ def _files(_stream: str, state: Resources, head: Head) -> Files:
 LEASE_PROJECTION: Final[Projection[Resources, LeaseEvent]] = Projection(
     LEASE_FOLD, LEASE_EVENTS, NOTHING, leases.evolve, _files
 )
+
+
+def leases_in(events: Iterable[Event]) -> Iterator[Lease]:
+    """Yield every lease there ever was, in the order in which they ended, and then those that go on."""
+    state = NOTHING
+    for state, _ in LEASE_PROJECTION.states(events, state):  # noqa: B020  the last state is kept
+        if state.touched is not None and state.touched.ended:
+            yield state.touched
+    yield from state.leases.values()

@@ -119,7 +119,7 @@ def fork_in_a_turn(root: Path, told: Connection) -> None:
     """Start children while a turn is held, and tell when it has been given back."""
     leases = leases_of(root, sync=False)
     leases.reserve(wish("first", "slot0", waits=False))
-    assert leases.turns._begins(1.0)
+    assert leases.turns.lock.begin(1.0)
     try:
         child = os.fork()
         if child == 0:
@@ -128,6 +128,6 @@ def fork_in_a_turn(root: Path, told: Connection) -> None:
         told.send((child, executed))
         told.recv()
     finally:
-        leases.turns._ends()
+        leases.turns.lock.end()
     told.send("given back")
     signal.pause()

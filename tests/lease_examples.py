@@ -10,6 +10,8 @@ from pathlib import Path
 from eventlog import FileLog
 from merlin_es.asking import Asking
 from merlin_es.bells import Bells
+from merlin_es.claims import Claims
+from merlin_es.clerk import Clerk
 from merlin_es.commands import Caller, Reserve
 from merlin_es.desk import Desk
 from merlin_es.lock_probe import require_locks
@@ -127,7 +129,8 @@ def leases_at(root: Path, clock: Clock | None = None, runs: dict[str, tuple[str,
     world = World(root, clock.host(), clock.alive.__contains__, known.get)
     files = LeaseFiles(log, root, disk, clock.boot_id)
     desk = Desk(world, Bells(root, disk), Asking(root))
-    return Leases(root, log, Turns(log, root, disk, "ada@lab", "cli", desk), files, world, disk, desk, require_locks)
+    clerk = Clerk(root, Turns(log, root, disk, "ada@lab", "cli", desk), files, world, disk, require_locks)
+    return Leases(root, log, desk, clerk, Claims(log, desk, clerk))
 
 
 TICK = Tick(BOOT, 1000.0)

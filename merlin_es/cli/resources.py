@@ -308,9 +308,10 @@ def _wish(
     with_process: bool = False,
     idempotency_key: str | None = None,
 ) -> Reserve:
+    from merlin_es.claims import WAITER_TTL_S
     from merlin_es.errors import Usage
     from merlin_es.lease_commands import Reserve
-    from merlin_es.resources import WAITER_TTL_S, check_keys, this_process
+    from merlin_es.resources import check_keys, this_process
     from projections.lease_state import Liveness, Waiter
 
     if bool(keys) == (any_ is not None):

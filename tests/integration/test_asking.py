@@ -20,10 +20,11 @@ from merlin_es.asking import Pipe, Wish
 from merlin_es.bells import Bells
 from merlin_es.commands import Reserve
 from merlin_es.deciders import lease as rules
+from merlin_es.drafts import Asked, Outcome
 from merlin_es.errors import LeaseLost
 from merlin_es.resources import Leases
 from merlin_es.settings import Settings
-from merlin_es.turns import Asked, Others, Outcome, Turns
+from merlin_es.turns import Others, Turns
 from projections.events import lease as e
 from projections.layout import RESOURCES, StateLayout
 from projections.lease_projection import LEASE_PROJECTION

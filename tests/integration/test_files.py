@@ -299,7 +299,9 @@ def test_reading_a_fresh_record_needs_no_pydantic(books: Books, module: str) -> 
     finished(books)
     ask = {
         "projections.fresh": "from projections.fresh import read_record; assert read_record(root, sys.argv[2])",
-        "projections.index": "from projections.index import Index; assert Index(root).list(limit=50)",
+        "projections.index": (
+            "from projections.index import Index, Selection; assert Index(root).list(Selection(limit=50))"
+        ),
     }
     books.index.list()
     program = f"import sys, pathlib; root = pathlib.Path(sys.argv[1]); {ask[module]}; print(*sorted(sys.modules))"

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from eventlog import Conflict
 from projections.events import run as r
-from projections.index import Index
+from projections.index import Index, Selection
 from projections.index_file import IndexFile
 from projections.layout import index_path, run_path, run_record_path, run_stream
 from tests import publishers
@@ -73,7 +73,7 @@ def test_three_hundred_runs_are_listed_by_what_they_are_the_newest_first(books: 
     assert [row.created_at for row in listed] == sorted((row.created_at for row in listed), reverse=True)
 
     def ids(**chosen: object) -> list[str]:
-        return [row.run_id for row in books.index.list(**chosen)]  # type: ignore[arg-type]  # what is chosen varies
+        return [row.run_id for row in books.index.list(Selection(**chosen))]  # type: ignore[arg-type]  # what is chosen varies
 
     assert ids(limit=50) == [run[0] for run in wanted[:50]]
     assert ids(status="failed") == [run[0] for run in wanted if run[4] == "failed"]
@@ -143,7 +143,7 @@ def test_an_append_whose_note_is_lost_is_not_missing_in_lists(
     finished(books, "other")
     books.index.list()
     books.append(run_stream("x"), *after)
-    rows = {row.run_id: row for row in fresh(books).list(status=status)}
+    rows = {row.run_id: row for row in fresh(books).list(Selection(status))}
     assert rows["x"].seq == books.head("x").seq >= len(before) + len(after)
     assert statuses(fresh(books)) == {"x": status, "other": "completed"}
 
@@ -157,7 +157,7 @@ def test_a_writer_killed_between_append_and_note_is_not_missing_in_lists(books: 
         process.start()
         process.join()
         assert process.exitcode == SIGKILLED
-    assert {row.run_id for row in fresh(books).list(status="completed")} == {"x", "y"}
+    assert {row.run_id for row in fresh(books).list(Selection("completed"))} == {"x", "y"}
     assert statuses(fresh(books)) == {"x": "completed", "y": "completed", "new": "requested"}
 
 
@@ -180,7 +180,7 @@ def test_a_note_of_less_does_not_replace_a_note_of_more(books: Books) -> None:
     books.change("x", recovered())
     books.change("x", completed())
     books.index.note("x", document, mark)
-    assert [row.run_id for row in fresh(books).list(status="completed")] == ["x"]
+    assert [row.run_id for row in fresh(books).list(Selection("completed"))] == ["x"]
 
 
 def test_doubts_of_those_who_were_refused_are_taken_back(books: Books) -> None:

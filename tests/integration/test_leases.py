@@ -22,12 +22,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventlog import FileLog
+from merlin_es.clerk import REAP_EVERY_S
 from merlin_es.commands import Reserve
 from merlin_es.errors import Busy, LeaseLost, NotFound, Refused, TimedOut, Usage
 from merlin_es.hosts import ProcessId
 from merlin_es.lock_probe import require_locks, require_locks_once
 from merlin_es.observer import BELIEVED_S
-from merlin_es.resources import REAP_EVERY_S, Leases
+from merlin_es.resources import Leases
 from projections import checkpoint
 from projections.events import lease as e
 from projections.events.recorded import Recorded
@@ -145,9 +146,9 @@ def test_who_publishes_takes_nothing_back_and_leaves_out_nothing_of_those_who_ap
                 for release in meanwhile if when == "when it has written" else ():
                     release()
 
-    leases.files = Met(leases.log, tmp_path, unsynced(), BOOT)
+    leases.clerk.files = Met(leases.log, tmp_path, unsynced(), BOOT)
     if publishes == "all":
-        leases.files.publish_all()
+        leases.clerk.files.publish_all()
     else:
         leases.reserve(wish("ada", "x60"))
     assert checked(tmp_path) == {"same"}

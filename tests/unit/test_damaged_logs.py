@@ -65,10 +65,6 @@ DAMAGES: Final[dict[str, Callable[[Path], None]]] = {
 }
 
 
-UNLISTED: Final = {"a pipe", "empty", "gone"}
-"""Where nothing is, nothing is told of it among all that was recorded; `jobs list`, `state` and `doctor` name it."""
-
-
 @pytest.fixture
 def root(hands: Hands, tmp_path: Path) -> Path:
     """Give a state root with three runs and leases, all of it published and in the index."""
@@ -98,8 +94,6 @@ def test_the_log_of_a_run_is_named_and_the_others_are_shown(root: Path, type_: T
     path = root / "runs" / OPEN / "events.jsonl"
     DAMAGES[damage](path)
     for words in (("events", OPEN), ("jobs", "status", OPEN), ("jobs", "list"), ("state",), ("events",)):
-        if words == ("events",) and damage in UNLISTED:
-            continue
         done = type_(*words)
         assert done.code == SICK, words
         told_in_three_lines(done, path)
@@ -118,10 +112,12 @@ def test_the_log_of_the_resources_is_named_and_nobody_is_told_that_there_are_no_
     if listed.code or damage != "corrupt":  # Far from its end it is not looked at for a list; `state` reads it all.
         assert (listed.code, listed.out) == (SICK, "")
         told_in_three_lines(listed, path)
-    done = type_("state")
-    assert done.code == SICK
-    told_in_three_lines(done, path)
-    assert "completed" in done.out
+    for verb in ("state", "events"):
+        done = type_(verb)
+        assert done.code == SICK, verb
+        told_in_three_lines(done, path)
+        assert done.err.count("  why:  ") == 1, "once"
+        assert "completed" in done.out, "the others are shown"
 
 
 def test_of_a_disk_that_took_all_logs_along_a_few_are_told_of_and_the_rest_is_counted(root: Path, type_: Type) -> None:

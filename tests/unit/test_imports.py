@@ -20,7 +20,8 @@ OF_OTHERS = {
 }
 """What whoever asks for a lease has no use for."""
 OF_LEASES = {
-    *("merlin_es.resources", "merlin_es.turns", "merlin_es.desk", "merlin_es.asking", "merlin_es.bells"),
+    *("merlin_es.resources", "merlin_es.claims", "merlin_es.clerk", "merlin_es.turns", "merlin_es.turn_lock"),
+    *("merlin_es.drafts", "merlin_es.desk", "merlin_es.asking", "merlin_es.bells"),
     *("merlin_es.observer", "merlin_es.lock_probe", "merlin_es.deciders.lease", "merlin_es.lease_commands"),
     *("projections.leases", "projections.lease_state", "projections.lease_files", "projections.events.lease"),
     *("projections.checkpoint", "projections.folding"),

@@ -111,7 +111,7 @@ def _give_a_past(leases: Leases, count: int) -> None:
     for begin in range(0, count, _AT_ONCE):
         more = min(_AT_ONCE, count - begin)
         leases.turns.take(partial(_of_old, leases.world.look().tick, more))
-    leases.files.publish_all()
+    leases.clerk.files.publish_all()
 
 
 def _of_old(tick: Tick, count: int, state: Resources) -> list[LeaseEvent]:

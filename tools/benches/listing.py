@@ -9,7 +9,7 @@ from benches.race import Goal, Row, Turn, race, timed
 from benches.samples import unsynced
 from eventlog import FileLog
 from projections.events.run import RunCompleted, RunRequested, RunSubmitted, SubmissionStarted
-from projections.index import Index
+from projections.index import Index, Selection
 from projections.layout import StateLayout, run_stream
 
 FEW, MANY, MOST = 100, 10_000, 100_000
@@ -33,7 +33,7 @@ def _listing(root: Path, count: int) -> Turn:
     def lists() -> None:
         for _ in range(times):
             # As a process does that has just begun.
-            assert len(Index(root).list(limit=SHOWN)) == SHOWN
+            assert len(Index(root).list(Selection(limit=SHOWN))) == SHOWN
 
     return lambda: timed(times, lists)
 
