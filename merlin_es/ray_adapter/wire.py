@@ -20,6 +20,7 @@ PIECE_BYTES: Final = 256 * 1024
 LINE_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 100
 _STATUS: Final = re.compile(rb"HTTP/1\.(\d) +(\d{3})(?: .*)?")
+_LENGTH: Final = re.compile(rb"[0-9]{1,15}")
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?")
 _BEGIN: Final = b"HTTP/"
 
@@ -101,7 +102,7 @@ class Wire:
         connection = headers.get(b"connection", b"").lower()
         return Head(
             status,
-            0 if status in (204, 304) else int(length) if length.isdigit() and not is_chunked else None,
+            0 if status in (204, 304) else int(length) if _LENGTH.fullmatch(length) and not is_chunked else None,
             is_chunked,
             b"close" not in connection if minor else b"keep-alive" in connection,
         )
@@ -137,12 +138,12 @@ class Wire:
 
     def _line(self) -> bytes:
         seen = 0
-        while (end := self._held.find(b"\n", seen)) < 0:
+        while (end := self._held.find(b"\n", seen)) < 0 and len(self._held) <= LINE_BYTES_MAX:
             seen = len(self._held)
-            if seen > LINE_BYTES_MAX:
-                raise NotHttp("it has a line without end")
             if not self._fill():
                 raise BrokenOff
+        if not 0 <= end <= LINE_BYTES_MAX:
+            raise NotHttp("it has a line without end")
         line = bytes(self._held[:end])
         del self._held[: end + 1]
         return line.removesuffix(b"\r")
