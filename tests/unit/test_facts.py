@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventlog import Invalid, MemoryLog, NewEvent
+from merlin_es.ledger import Ledger
 from projections.events.base import Codec
 from projections.events.cluster import CLUSTER_EVENTS, ClusterEvent
 from projections.events.fact import Fact, FactCodec
@@ -21,6 +23,7 @@ from projections.events.ledger import LEDGER_EVENTS, HeadNoted, LedgerCreated, L
 from projections.events.recorded import UnknownEvent
 from projections.events.run import RUN_EVENTS, RunCancelled, RunEvent, RunStarted
 from projections.events.union import codec_of, model_of
+from projections.layout import run_stream
 from projections.lease_state import Liveness, Tick
 from tests import lease_examples, run_examples
 from tests.lease_examples import QUEUED
@@ -156,6 +159,18 @@ def test_a_fact_is_recorded_as_it_will_be_read() -> None:
     assert isinstance(said.max_duration_s, float)
     assert type(QUEUED.checked().liveness) is Liveness
     assert isinstance(run_examples.requested().checked().cpus, float)
+
+
+def test_the_ledger_records_facts_as_they_will_be_read_and_nothing_that_would_not_be(tmp_path: Path) -> None:
+    books = run_examples.Books(tmp_path)
+    ledger = Ledger(books.log, books.publisher, books.index, "ada@lab", "cli", lambda: None)
+    ledger.change_run(run_examples.RUN, lambda _known: (run_examples.requested(),))  # Its `cpus` is a 1.
+    [event] = books.log.read(run_stream(run_examples.RUN))
+    assert b'"cpus":1.0,' in bytes(event.raw)
+    wrong = msgspec.structs.replace(run_examples.lost(), reason="hunch")
+    with pytest.raises(Invalid, match=r"run\.lost cannot be recorded in that shape"):
+        ledger.change_run(run_examples.RUN, lambda _known: (run_examples.intended(), wrong))
+    assert books.head() == event.head
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)
