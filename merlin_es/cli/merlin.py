@@ -16,8 +16,20 @@ app.function_in("merlin_es.cli.schema")
 app.function_in("merlin_es.cli.completion")
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from merlin_es.version import VERSION
+
+        typer.echo(f"merlin {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
-def merlin() -> None:
+def merlin(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which release this is.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
     """Merlin ES: an event-sourced control plane for hardware bring-up."""
 
 

@@ -19,6 +19,7 @@ from merlin_es.doctor.finding import Finding
 from merlin_es.errors import Usage
 from merlin_es.lock_probe import require_locks
 from merlin_es.settings import is_shared
+from merlin_es.version import VERSION
 
 RAY_WANTED: Final = "2.60."
 PYTHONS: Final = ((3, 11), (3, 14))
@@ -43,7 +44,8 @@ def versions() -> Iterator[Finding]:
     """Say what runs, and whether it is what Merlin was made for."""
     python = ".".join(map(str, sys.version_info[:3]))
     ray = _version("ray")
-    listed = f"Python {python}, Merlin {_version('merlin-es') or '(a checkout)'}, Ray {ray or '(none)'}"
+    merlin = VERSION if _version("merlin-es") else f"{VERSION} (a checkout)"
+    listed = f"Python {python}, Merlin {merlin}, Ray {ray or '(none)'}"
     if not PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]:
         yield Finding("versions", "warning", f"{listed}: made for Python 3.11 to 3.13", "use another Python")
     elif ray and not ray.startswith(RAY_WANTED):
