@@ -10,8 +10,8 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from merlin_es.errors import Usage
@@ -20,8 +20,7 @@ DEFAULT_STATE_ROOT = "build/generated/ray"
 Source = Literal["option", "environment", "file", "default"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What holds for one call of Merlin. `sync` is False only in tests that do not test durability.
 
     `variables` is the environment, of which some values may never be recorded.
@@ -38,7 +37,10 @@ class Settings:
     run_id: str | None = None
     stops_in_order: bool = False
     allow_shared: bool = False
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    variables: Mapping[str, str] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"Settings({str(self.state_root)!r}, actor={self.actor!r})"  # The environment is nothing to be shown.
 
 
 class Setting(NamedTuple):
