@@ -101,5 +101,6 @@ def some_of(part: object, names: Iterable[str]) -> dict[str, object]:
 
 def all_of(part: Any) -> dict[str, object]:  # noqa: ANN401  no type says "a dataclass or a struct"
     """Give all fields of a state as JSON has them."""
-    is_struct = isinstance(part, msgspec.Struct)
-    return some_of(part, part.__struct_fields__ if is_struct else [each.name for each in fields(part)])
+    if isinstance(part, msgspec.Struct):
+        return dict(msgspec.to_builtins(part))  # At once, as there may be thousands of leases to write.
+    return some_of(part, [each.name for each in fields(part)])
