@@ -183,7 +183,7 @@ class Key(msgspec.Struct, frozen=True):
     @property
     def is_free(self) -> bool:
         """Whether it could be granted at this moment."""
-        return self.use == "free"
+        return self.lease_id is None and self.status == "ENABLED"
 
 
 class Resources(msgspec.Struct, frozen=True):

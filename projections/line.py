@@ -53,6 +53,9 @@ def needed(claim: Claim) -> int:
 
 def is_beside(claim: Claim, state: Resources) -> bool:
     """Tell whether a claim waits for a key to be enabled again, and so beside the line."""
+    if claim.pool is None and len(claim.keys) == 1:  # As most are; this is asked at each grant, and a sum costs more.
+        key = state.keys.get(claim.keys[0])
+        return key is None or key.status != "ENABLED"
     return sum(key.status == "ENABLED" for key in wanted(claim, state)) < needed(claim)
 
 

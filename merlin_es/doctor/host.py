@@ -27,7 +27,7 @@ FREE_LOW_BYTES: Final = 1024**3
 FREE_LEAST_BYTES: Final = 64 * 1024**2
 INODES_LOW: Final = 10_000
 SYNC_SLOW_S: Final = 0.25
-_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _NETWORK: Final = ("nfs", "cifs", "smb", "9p", "fuse.", "ceph", "glusterfs", "lustre")
 
 
@@ -112,7 +112,7 @@ def disk_space(
 def file_system(root: Path, kind: str | None = None) -> Iterator[Finding]:
     """Prove that locks exclude, that a rename replaces at once, and that a sync returns; by doing it, and clean up."""
     there = _existing(root)
-    kind = kind or _kind(there)
+    kind = kind or file_system_of(there)
     try:
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=there) as name:
             for proof in (_locks, _rename, _sync):
@@ -121,7 +121,7 @@ def file_system(root: Path, kind: str | None = None) -> Iterator[Finding]:
         what = f"nothing can be written under {there} ({error.strerror})"
         yield Finding("file system", "error", what, _WHAT_HELPS.get(error.errno or 0, _RIGHTS))
         return
-    if kind in _IN_MEMORY:
+    if kind in IN_MEMORY:
         what = f"{there} is in memory ({kind}): all is gone when this host restarts"
         yield Finding("file system", "warning", what, "use a --state-root on a disk")
     elif kind.startswith(_NETWORK):
@@ -191,7 +191,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _kind(path: Path) -> str:
+def file_system_of(path: Path) -> str:
     """Give the kind of the file system that a path lies on, as far as this system tells."""
     best, kind = "", ""
     with suppress(OSError):

@@ -260,8 +260,8 @@ def somebody_else() -> Iterator[None]:
         os.seteuid(was)
 
 
-def test_what_this_user_may_not_write_is_named(patient: Patient) -> None:
-    with tempfile.TemporaryDirectory() as place:  # That of the test is closed to somebody else.
+def test_what_this_user_may_not_write_is_named(patient: Patient, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=tmp_path.parent) as place:  # That of the test is closed to somebody else.
         Path(place).chmod(0o755)
         root = patient.root.rename(Path(place, "state"))
         log = root / "runs" / RUN / "events.jsonl"

@@ -167,7 +167,7 @@ def _together(work: Work, root: Path, length_s: float) -> list[Told]:
 
 def _reserve_and_release(root: Path, name: str, length_s: float, ready: Barrier, answers: Queue[Told]) -> None:
     leases, spans = _opened(root), []
-    leases.take()  # Whatever is imported and probed only when needed is, by now.
+    _cycle(leases, name, key=name, waits=False)  # Whatever is imported, probed and opened only when needed is, by now.
     ready.wait()
     end = time.monotonic() + length_s
     while (begin := time.monotonic()) < end:
@@ -238,14 +238,14 @@ def _old_holders(root: Path) -> list[str]:
     return found
 
 
-def _cycle(leases: Leases, owner: str, *, waits: bool) -> None:
+def _cycle(leases: Leases, owner: str, *, waits: bool, key: str = "slot0") -> None:
     """Reserve and release."""
     process = this_process()
     wish = Reserve(
         claim_id=f"claim-{secrets.token_hex(5)}",
         owner=owner,
         at="",
-        keys=("slot0",),
+        keys=(key,),
         liveness=Liveness(ttl_s=30.0),
         waits=waits,
         waiter=Waiter(30.0, process) if waits else None,

@@ -75,7 +75,7 @@ def _program_rows(programs: Programs, root: Path, url: str, ended: str, active: 
     yield Row("`jobs status` against a bare app", "ms", _FAST, app, ours)
     yield Row("`jobs list` against a bare app", "ms", _FAST, app, lists)
     yield Row("`events` of a run against a bare app", "ms", _FAST, app, told)
-    yield Row("`jobs status` of a running run against a bare app", "ms", None, app, running)
+    yield Row("`jobs status` of a running run against a bare app", "ms", _FAST, app, running)
 
 
 def _submit_row(programs: Programs, merlin: Merlin, ray: Cluster, directory: Path, rounds: int) -> Row:
