@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from eventlog import Damaged, NotReadable
 from merlin_es import then
 from merlin_es.moments import last_by
@@ -133,7 +135,7 @@ def _row(row: RunRow, past: Past, plane: Plane) -> RunRow | None:
         return None
     document = run_json(record)
     was = {name: document[name] for name in ("status", "updated_at", "message", "submission_id", "exit_code")}
-    return row._replace(**was, seq=stand.head.seq, h=stand.head.h)  # type: ignore[arg-type]  # the fields of a record
+    return replace(row, **was, seq=stand.head.seq, h=stand.head.h)
 
 
 def _keys(state: Resources | None) -> Iterator[Held]:

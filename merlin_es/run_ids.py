@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,6 @@ def check_target(target: str) -> str:
 def keyed(log: eventlog.FileLog, command: SubmitRun, key: str, actor: str, door: str) -> SubmitRun:
     """Give the command with the id of the run that is recorded under `key`; raises Refused for other content."""
     import json
-    from dataclasses import replace
 
     content = replace(command, run_id="", idempotency_key=key, traceparent=None)
     said = msgspec.to_builtins(content)

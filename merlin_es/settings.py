@@ -10,8 +10,8 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from merlin_es.errors import Usage
@@ -20,7 +20,8 @@ DEFAULT_STATE_ROOT = "build/generated/ray"
 Source = Literal["option", "environment", "file", "default"]
 
 
-class Settings(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Settings:
     """What holds for one call of Merlin. `sync` is False only in tests that do not test durability.
 
     `variables` is the environment, of which some values may never be recorded.
@@ -37,10 +38,7 @@ class Settings(NamedTuple):
     run_id: str | None = None
     stops_in_order: bool = False
     allow_shared: bool = False
-    variables: Mapping[str, str] = MappingProxyType({})
-
-    def __repr__(self) -> str:
-        return f"Settings({str(self.state_root)!r}, actor={self.actor!r})"  # The environment is nothing to be shown.
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 class Setting(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -109,8 +110,6 @@ class Submissions(msgspec.Struct, frozen=True, dict=True):
 
     def reaper(self, record: RunRecord, attempt: Attempt) -> Submission:
         """Give the helper job that ends the supervisor of an attempt."""
-        import shlex
-
         number = record.escalations
         return Submission(
             submission_id=f"{attempt.submission_id}-reaper{number}",

@@ -62,6 +62,8 @@ def runs(
     at: str | None = None,
 ) -> Listed:
     """List runs from the index, the newest first, or as they were at a time."""
+    from msgspec.structs import asdict
+
     from projections.index import Index, Selection
 
     if status is not None and status not in STATUSES:
@@ -77,9 +79,9 @@ def runs(
 
         time, past, index = the_time(at, now), bootstrap.past(settings), bootstrap.ledger(settings).index
         found = plane.runs(time, past, index, wanted)
-        return Listed([row._asdict() for row in found.rows], found.sick, found.doubtful)
+        return Listed([asdict(row) for row in found.rows], found.sick, found.doubtful)
     rows, sick = Index(settings.state_root).list_and_sick(wanted)
-    return Listed([row._asdict() for row in rows], dict(sick))
+    return Listed([asdict(row) for row in rows], dict(sick))
 
 
 def _since(text: str, now: datetime) -> str:

@@ -25,6 +25,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from msgspec import Struct
+
 from eventlog.errors import EventLogError, Locked
 from eventlog.names import Head
 from eventlog.present import SUFFIX
@@ -44,7 +46,7 @@ _BATCH: Final = 500
 _MISSING: Final = ""
 
 
-class RunRow(NamedTuple):
+class RunRow(Struct, frozen=True):
     """A run as lists show it; the fields are those of `run_record.json`. `sick` says why its log cannot be read on."""
 
     run_id: str
@@ -86,7 +88,7 @@ class _Look(NamedTuple):
     sick: str | None = None
 
 
-_COLUMNS: Final = RunRow._fields
+_COLUMNS: Final = RunRow.__struct_fields__
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)}, mark FROM runs WHERE status IS NOT NULL"  # noqa: S608  constants
 _TERMS: Final = ("status = ?", "target = ?", "workflow = ?", "source = ?", "created_at >= ?")
 """What is asked of a row for each of the texts of a Selection, in their order."""

@@ -6,27 +6,30 @@ look-up of a host's name cannot be given a limit: it takes as long as the resolv
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from merlin_es.errors import Unauthorized, Unreachable
 from merlin_es.ray_adapter.address import Token, parse_address
-from merlin_es.ray_adapter.wire import BrokenOff, NotHttp, Wire, left
 
 if TYPE_CHECKING:
+    import http.client
     import ssl
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _IDLE_MAX = 4
 _IDLE_S_MAX = 30.0
+_PIECE_BYTES = 256 * 1024
 _LINE_BYTES_MAX = 64 * 1024
 _LINE_MAX = 500
 
@@ -122,6 +125,8 @@ class Exchanges:
         )
 
     def _ask(self, request: Request, token: str | None, deadline: float) -> Answer:
+        from http.client import HTTPException, IncompleteRead  # Takes 25 ms, which most verbs need not pay.
+
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
@@ -133,10 +138,10 @@ class Exchanges:
             self._unreachable("timeout", f"gave no whole answer to {request.method} within its time limit")
         except ConnectionRefusedError:
             self._unreachable("refused", "takes no connection: nothing listens there")
-        except (ConnectionError, BrokenOff):
+        except (ConnectionError, IncompleteRead):
             self._unreachable("reset", f"broke off while it answered {request.method}")
-        except NotHttp as error:
-            self._unreachable("not_ray", f"does not speak HTTP as Ray does ({error})")
+        except HTTPException as error:
+            self._unreachable("not_ray", f"does not speak HTTP as Ray does ({type(error).__name__})")
         except (OSError, UnicodeError) as error:
             kind = "not_ray" if type(error).__name__.startswith("SSL") else "refused"
             self._unreachable(kind, f"cannot be connected to: {error}")
@@ -154,20 +159,25 @@ class Exchanges:
         return self._carry(self._connect(deadline), request, headers, deadline)
 
     def _carry(self, connection: _Connection, request: Request, headers: Mapping[str, str], deadline: float) -> Answer:
-        wire = connection.wire
+        reusable = False
         try:
-            wire.deadline = deadline
-            head = wire.ask(request.method, request.path, headers, request.body)
-            return self._read(head.status, wire.pieces(head), request)
+            connection.timed.deadline = deadline
+            connection.protocol.request(request.method, request.path, request.body, dict(headers))
+            response = connection.protocol.getresponse()
+            answer = self._read(response, request)
+            reusable = connection.protocol.sock is not None and response.isclosed()
+            return answer
         finally:
-            if wire.is_free and len(self._idle) < _IDLE_MAX and self._pid == os.getpid():
-                self._idle.append(_Connection(wire, time.monotonic()))
+            if reusable and len(self._idle) < _IDLE_MAX and self._pid == os.getpid():
+                self._idle.append(replace(connection, used_at=time.monotonic()))
             else:
                 connection.close()
 
-    def _read(self, status: int, pieces: Iterator[bytes], request: Request) -> Answer:
+    def _read(self, response: http.client.HTTPResponse, request: Request) -> Answer:
+        from http.client import IncompleteRead
+
         body, left_out = bytearray(), 0
-        for piece in pieces:
+        while piece := response.read(_PIECE_BYTES):
             body += piece
             if (excess := len(body) - request.bytes_max) > 0:
                 if not request.keep_end:
@@ -175,7 +185,10 @@ class Exchanges:
                     raise TooMuch(f"{what}, which is not read. See what that server is.", "not_ray")
                 left_out += excess
                 del body[:excess]
-        return Answer(status, bytes(body), left_out)
+        if response.length != 0 and not response.chunked:
+            # http.client takes a body that breaks off for a whole one, and headers that break off for all of them.
+            raise IncompleteRead(b"", response.length)
+        return Answer(response.status, bytes(body), left_out)
 
     def _kept(self) -> _Connection | None:
         """Give a connection that was kept and looks alive."""
@@ -195,9 +208,14 @@ class Exchanges:
             return None
 
     def _connect(self, deadline: float) -> _Connection:
+        import http.client
+
         until = min(deadline, time.monotonic() + self.limits.connect_s)
-        plain = self._secured(_connected(self._host, self._port, until), until)
-        return _Connection(Wire(plain, self.address.partition("://")[2]), time.monotonic())
+        timed = TimedSocket(self._secured(_connected(self._host, self._port, until), until))
+        connection = http.client.HTTPConnection(self._host, self._port)
+        connection.auto_open = 0  # It would open one without our limits.
+        connection.sock = cast("socket.socket", timed)  # It uses sendall, makefile and close, and no more.
+        return _Connection(connection, timed, time.monotonic())
 
     def _secured(self, plain: socket.socket, until: float) -> socket.socket:
         if not self._tls:
@@ -206,36 +224,76 @@ class Exchanges:
             import ssl
 
             self._context = self._context or ssl.create_default_context()
-            plain.settimeout(left(until))
+            plain.settimeout(_left(until))
             return self._context.wrap_socket(plain, server_hostname=self._host)
         except BaseException:
             plain.close()
             raise
 
 
+class TimedSocket:
+    """A socket that gives up at its deadline, however often another byte comes or goes before."""
+
+    def __init__(self, plain: socket.socket) -> None:
+        self.plain = plain
+        self.deadline = 0.0
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of `data`."""
+        rest = memoryview(data)
+        while rest:
+            self.plain.settimeout(_left(self.deadline))
+            rest = rest[self.plain.send(rest[:_PIECE_BYTES]) :]
+
+    def makefile(self, mode: Literal["rb"]) -> io.BufferedReader:
+        """Give a file to read from, which keeps the socket open until it is closed."""
+        return io.BufferedReader(_TimedReader(self, self.plain.makefile(mode, buffering=0)))
+
+    def close(self) -> None:
+        """Close it, or have it closed with the last file."""
+        self.plain.close()
+
+
+class _TimedReader(io.RawIOBase):
+    def __init__(self, timed: TimedSocket, raw: socket.SocketIO) -> None:
+        self._timed = timed
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]  # BufferedReader gives no other
+        self._timed.plain.settimeout(_left(self._timed.deadline))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
 class _Connection(Struct, frozen=True):
-    wire: Wire
+    protocol: http.client.HTTPConnection
+    timed: TimedSocket
     used_at: float
 
     def looks_alive(self) -> bool:
         """Tell whether it was used lately and nothing has come since: what comes unasked is the end."""
         poll = select.poll()
-        poll.register(self.wire.plain, select.POLLIN)
+        poll.register(self.timed.plain, select.POLLIN)
         return time.monotonic() - self.used_at < _IDLE_S_MAX and not poll.poll(0)
 
     def close(self) -> None:
-        self.wire.close()
+        self.protocol.close()
+        self.timed.close()
 
 
 def _connected(host: str, port: int, until: float) -> socket.socket:
     """Give a connection to the first of a host's addresses that takes one, in one time limit for all of them."""
     failure: OSError = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host.encode(), port, type=socket.SOCK_STREAM
-    ):  # Of a text it would ask what IDNA says, 5 ms.
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         plain = socket.socket(family, kind, protocol)
         try:
-            plain.settimeout(left(until))
+            plain.settimeout(_left(until))
             plain.connect(address)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
@@ -244,3 +302,10 @@ def _connected(host: str, port: int, until: float) -> socket.socket:
         else:
             return plain
     raise failure
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

@@ -258,6 +258,6 @@ def _path(submission_id: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    from urllib.parse import quote  # Takes 10 ms, unless somebody has needed it before.
+    from urllib.parse import quote  # Takes 10 ms, and the HTTP client needs it too.
 
     return quote(text, safe="", errors="replace")

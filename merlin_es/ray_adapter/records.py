@@ -17,14 +17,14 @@ _STATUSES = frozenset(get_args(RayStatus))
 _T = TypeVar("_T")
 
 Complaint = Literal["exists", "bad_labels", "no_agent", "no_file"]
-_COMPLAINTS: tuple[tuple[Complaint, str], ...] = (
-    ("exists", r"ValueError: Job with submission_id .* already exists\."),
-    ("bad_labels", r"ValueError: Invalid label (key|selector) "),
-    ("no_agent", r"No available agent to submit job"),
-    ("no_agent", r"TimeoutError: Failed to get head node agent "),
-    ("no_agent", r"aiohttp\.client_exceptions\.ClientConnectorError: Cannot connect to host "),
-    ("no_agent", r"Agent for node id: .* doesn't exist\."),
-    ("no_file", r"A file is not found at: "),
+_COMPLAINTS: tuple[tuple[Complaint, re.Pattern[str]], ...] = (
+    ("exists", re.compile(r"ValueError: Job with submission_id .* already exists\.")),
+    ("bad_labels", re.compile(r"ValueError: Invalid label (key|selector) ")),
+    ("no_agent", re.compile(r"No available agent to submit job")),
+    ("no_agent", re.compile(r"TimeoutError: Failed to get head node agent ")),
+    ("no_agent", re.compile(r"aiohttp\.client_exceptions\.ClientConnectorError: Cannot connect to host ")),
+    ("no_agent", re.compile(r"Agent for node id: .* doesn't exist\.")),
+    ("no_file", re.compile(r"A file is not found at: ")),
 )
 
 
@@ -94,7 +94,7 @@ class _Nodes(msgspec.Struct):
 
 def complaint(line: str) -> Complaint | None:
     """Tell what an error of Ray is about, from its last line: Ray says it no other way. Nothing else matches text."""
-    return next((kind for kind, pattern in _COMPLAINTS if re.match(pattern, line)), None)
+    return next((kind for kind, pattern in _COMPLAINTS if pattern.match(line)), None)
 
 
 def session(body: bytes) -> Session:

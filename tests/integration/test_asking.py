@@ -21,14 +21,14 @@ from merlin_es.bells import Bells
 from merlin_es.commands import Reserve
 from merlin_es.deciders import lease as rules
 from merlin_es.drafts import Asked, Outcome
-from merlin_es.errors import LeaseLost
+from merlin_es.errors import Busy, LeaseLost
 from merlin_es.resources import Leases
 from merlin_es.settings import Settings
 from merlin_es.turns import Others, Turns
 from projections.events import lease as e
 from projections.layout import RESOURCES, StateLayout
 from projections.lease_projection import LEASE_PROJECTION
-from projections.lease_state import Lease, Liveness
+from projections.lease_state import Lease, Liveness, Resources
 from tests.examples import happened, unsynced
 from tests.holders import give_back, leases_of, wish
 from tests.lease_examples import Clock, leases_at
@@ -275,6 +275,27 @@ def test_whoever_waits_for_a_turn_gets_one_although_others_ask_on_and_on(tmp_pat
     finally:
         crowd.is_over = True
         server.join(LIMIT_S)
+
+
+def test_what_somebody_appends_without_a_turn_is_seen_and_decided_on_again(tmp_path: Path) -> None:
+    leases, other = leases_of(tmp_path, sync=False), leases_of(tmp_path, sync=False)
+    give_back(leases, leases.reserve(wish("ada", "slot0", waits=False)))
+    seen: list[bool] = []
+
+    def reserved(owner: str, state: Resources) -> rules.Events:
+        command = replace(wish(owner, "slot0", waits=False), at=leases.world.host.now())
+        return rules.reserve(command, f"{owner}@lab", state, leases.world.look())
+
+    def decide(state: Resources) -> rules.Events:
+        if not seen:
+            other.log.append(RESOURCES, [event.recorded_by("bob@lab", "cli") for event in reserved("bob", state)])
+        seen.append(state.holder("slot0") is None)
+        return reserved("ada", state)
+
+    with pytest.raises(Busy, match="held by bob"):
+        leases.turns.take(decide)
+    assert seen == [True, False]
+    assert leases.holder("slot0").owner == "bob"
 
 
 def test_what_is_asked_when_a_turn_has_just_ended_is_decided_by_who_had_it(tmp_path: Path) -> None:

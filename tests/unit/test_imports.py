@@ -167,10 +167,10 @@ def test_who_looks_at_a_run_that_ray_has_imports_no_pydantic(verbs: Verbs) -> No
     assert "Status: running" in text
     told["cancel"], _ = verbs.imported("jobs", "cancel", run_id, check=False)
     for when, imported in told.items():
-        assert not imported & (HEAVY if when != "attach" else HEAVY - {"http.client"}), when
+        assert not imported & (HEAVY - {"http.client"}), when
     for when in ("running", "still running", "unreachable"):
-        assert "merlin_es.ray_adapter.wire" in told[when]
-        assert not told[when] & (OF_SUBMISSIONS | OF_TURNS | {"email", "ssl"}), when
+        assert "http.client" in told[when]
+        assert not told[when] & (OF_SUBMISSIONS | OF_TURNS), when
     assert "projections.proving" not in told["still running"]  # Nothing new was recorded of it.
 
 

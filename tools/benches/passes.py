@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from benches.cluster import Cluster, until
@@ -14,7 +15,6 @@ from eventlog import FileLog
 from merlin_es import bootstrap, run_ids
 from merlin_es.app import Merlin
 from merlin_es.commands import SubmitRun
-from merlin_es.ray_adapter.wire import Head, Wire
 from projections.layout import StateLayout
 
 ACTIVE, FINISHED = 10, 1_000
@@ -56,17 +56,17 @@ def _request_row(few: Merlin, many: Merlin) -> Row:
 
 def _requests_of(merlin: Merlin) -> float:
     """Give how many requests one pass sends."""
-    ask, sent = Wire.ask, []
+    send, sent = http.client.HTTPConnection.putrequest, []
 
-    def counted(self: Wire, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Head:
-        sent.append(path)
-        return ask(self, method, path, headers, body)
+    def counted(self: http.client.HTTPConnection, method: str, url: str, **more: bool) -> None:
+        sent.append(url)
+        send(self, method, url, **more)
 
-    Wire.ask = counted  # type: ignore[method-assign]  # for the length of one pass
+    http.client.HTTPConnection.putrequest = counted  # type: ignore[assignment,method-assign]  # for the length of one pass
     try:
         assert merlin.reconcile_once().looked_at == ACTIVE
     finally:
-        Wire.ask = ask  # type: ignore[method-assign]  # as it was
+        http.client.HTTPConnection.putrequest = send  # type: ignore[method-assign]  # as it was
     return float(len(sent))
 
 
