@@ -175,7 +175,7 @@ def test_a_host_that_takes_no_connection_costs_the_limit_for_connecting() -> Non
 
 def test_https_that_the_server_does_not_speak_is_not_ray() -> None:
     with replaying() as ray, pytest.raises(Unreachable) as caught:
-        Exchanges(ray.address.replace("http:", "https:"), None, QUICK).ask(get())
+        Exchanges(ray.address.replace("http:", "https:"), None, Limits(connect_s=60)).ask(get(limit_s=60))
     assert caught.value.kind == "not_ray"
 
 
