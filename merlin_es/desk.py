@@ -8,6 +8,7 @@ bells. A bell says which leases it rings for, so who hears it need not read what
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
@@ -29,6 +30,8 @@ from projections.events.lease import (
 )
 from projections.lease_state import Lease, Resources
 
+SPIN_S: Final = 0.0005
+"""For how long who stays looks again and again: to sleep and be woken takes longer than most take to give back."""
 _LOOK: Final = b"\n"
 """What a bell says that only tells to look."""
 
@@ -70,7 +73,10 @@ class Desk(msgspec.Struct):
 
     def is_given_back(self, limit_s: float) -> bool:
         """Wait until somebody gives something back; False when nobody does within so many seconds."""
-        return self.asking.returns.has_some(limit_s)
+        end_s = time.monotonic() + min(SPIN_S, limit_s)
+        while not (is_given := self.asking.returns.has_some(0)) and time.monotonic() < end_s:
+            pass
+        return is_given or self.asking.returns.has_some(limit_s)
 
     def tell(self, outcome: Outcome) -> bool:
         """Ring where somebody waits for what has been decided; tell whether a key has gone to somebody in line."""
